@@ -1,0 +1,218 @@
+//! Logs, and traces that follow an operation from the client's call over the queue to the handler
+//! and back to the record.
+//!
+//! The W3C trace context travels in NATS headers and lies in the record, so that it outlives every
+//! process. Without an OTLP endpoint no span is exported, but a client's context is passed on all
+//! the same.
+
+use std::{collections::HashMap, io::IsTerminal, time::Duration};
+
+use opentelemetry::{
+    Context, KeyValue,
+    propagation::TextMapPropagator,
+    trace::{TraceContextExt, TracerProvider},
+};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_sdk::{
+    Resource,
+    propagation::TraceContextPropagator,
+    trace::{Sampler, SdkTracerProvider},
+};
+use serde::{Deserialize, Serialize};
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, filter::FilterFn, layer::SubscriberExt, util::SubscriberInitExt,
+};
+
+use crate::record::TraceContext;
+
+/// How long the last spans may take to leave when the process ends.
+const FLUSH: Duration = Duration::from_secs(3);
+
+/// Where logs and traces go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Which log lines are written: `info`, or `warn,longshore_state=debug`, as the
+    /// `tracing-subscriber` crate documents for `EnvFilter`.
+    pub log_filter: String,
+    /// Where spans go by OTLP over gRPC, such as `http://127.0.0.1:4317`; nowhere if absent.
+    pub otlp_endpoint: Option<String>,
+    /// Which part of the traces that begin here is exported, 0 to 1. Those that a client began are
+    /// exported if the client says so.
+    pub sample_ratio: f64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            log_format: LogFormat::Pretty,
+            log_filter: "info".to_owned(),
+            otlp_endpoint: None,
+            sample_ratio: 1.0,
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why telemetry can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log filter is none.
+    #[error("telemetry.log_filter is not a filter such as `info` or `warn,longshore_state=debug`")]
+    Filter(#[source] tracing_subscriber::filter::ParseError),
+    /// The endpoint is none.
+    #[error("telemetry.otlp_endpoint is not an endpoint such as `http://127.0.0.1:4317`")]
+    Endpoint(#[source] opentelemetry_otlp::ExporterBuildError),
+    /// The ratio is out of range.
+    #[error("telemetry.sample_ratio is {0} and must be from 0 to 1")]
+    Ratio(f64),
+    /// Somebody else has set up logs in this process.
+    #[error("logs are set up already")]
+    Twice(#[from] tracing_subscriber::util::TryInitError),
+}
+
+/// Keeps telemetry going; see [`Guard::shutdown`].
+#[must_use = "spans are lost if nobody flushes them"]
+pub struct Guard {
+    provider: Option<SdkTracerProvider>,
+}
+
+impl Guard {
+    /// Sends the last spans, in bounded time whatever the collector does.
+    pub async fn shutdown(self) {
+        let Some(provider) = self.provider else { return };
+        // Off the runtime's workers: the exporter needs them, and the call blocks.
+        let flushed = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH));
+        match tokio::time::timeout(FLUSH + Duration::from_secs(1), flushed).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => tracing::warn!(%error, "the last spans may be lost"),
+            Ok(Err(_)) | Err(_) => {
+                tracing::warn!("the last spans are lost: the collector does not answer");
+            }
+        }
+    }
+}
+
+/// Starts logs, on standard error, and traces, for the process. `service` is its name in traces.
+///
+/// # Errors
+/// If a setting is wrong, or on the second call in a process.
+pub fn init(settings: &Settings, service: &'static str) -> Result<Guard, Error> {
+    let filter = EnvFilter::try_new(&settings.log_filter).map_err(Error::Filter)?;
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match settings.log_format {
+        LogFormat::Pretty => Box::new(lines.with_target(false).with_filter(filter)),
+        LogFormat::Json => Box::new(lines.json().flatten_event(true).with_filter(filter)),
+    };
+    let provider = provider(settings, service)?;
+    let spans = provider.as_ref().map(|provider| {
+        // The exporter's own calls must not be traced: they would breed more of themselves.
+        let ours = FilterFn::new(|metadata| {
+            metadata.is_span() && metadata.target().starts_with("longshore")
+        });
+        tracing_opentelemetry::layer().with_tracer(provider.tracer("longshore")).with_filter(ours)
+    });
+    tracing_subscriber::registry().with(lines).with(spans).try_init()?;
+    Ok(Guard { provider })
+}
+
+fn provider(
+    settings: &Settings,
+    service: &'static str,
+) -> Result<Option<SdkTracerProvider>, Error> {
+    if !(0.0..=1.0).contains(&settings.sample_ratio) {
+        return Err(Error::Ratio(settings.sample_ratio));
+    }
+    let Some(endpoint) = &settings.otlp_endpoint else { return Ok(None) };
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .with_timeout(FLUSH)
+        .build()
+        .map_err(Error::Endpoint)?;
+    let resource = Resource::builder()
+        .with_service_name(service)
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .build();
+    let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.sample_ratio)));
+    let provider = SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_sampler(sampler)
+        .with_resource(resource)
+        .build();
+    Ok(Some(provider))
+}
+
+/// Makes `span` part of a trace that began elsewhere. To be called before the span is entered.
+pub fn follow(span: &Span, trace: &TraceContext) {
+    if trace.traceparent.is_empty() {
+        return;
+    }
+    // Fails where spans go nowhere: then there is nothing to be part of.
+    drop(span.set_parent(extract(trace)));
+}
+
+/// Where `span` stands in its trace, to be sent along or kept; `received` where spans go nowhere.
+pub fn context_of(span: &Span, received: &TraceContext) -> TraceContext {
+    let context = span.context();
+    if !context.span().span_context().is_valid() {
+        return received.clone();
+    }
+    let mut headers = HashMap::new();
+    TraceContextPropagator::new().inject_context(&context, &mut headers);
+    TraceContext {
+        traceparent: headers.remove("traceparent").unwrap_or_default(),
+        tracestate: headers.remove("tracestate").unwrap_or_default(),
+    }
+}
+
+/// The context that a client sent, if it is one (W3C Trace Context); else none. Text that is not
+/// well formed goes no further.
+pub fn received(traceparent: Option<&str>, tracestate: Option<&str>) -> TraceContext {
+    let sent = TraceContext {
+        traceparent: traceparent.unwrap_or_default().to_owned(),
+        tracestate: tracestate.filter(|state| state.len() <= 512).unwrap_or_default().to_owned(),
+    };
+    let context = extract(&sent);
+    if context.span().span_context().is_valid() { sent } else { TraceContext::default() }
+}
+
+fn extract(trace: &TraceContext) -> Context {
+    let headers = HashMap::from([
+        ("traceparent".to_owned(), trace.traceparent.clone()),
+        ("tracestate".to_owned(), trace.tracestate.clone()),
+    ]);
+    TraceContextPropagator::new().extract_with_context(&Context::new(), &headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::received;
+    use crate::record::TraceContext;
+
+    #[test]
+    fn a_malformed_context_goes_no_further() {
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(received(Some(good), None).trace_id(), "0af7651916cd43dd8448eb211c80319c");
+        for bad in
+            ["", "00-zz", "00-00000000000000000000000000000000-b7ad6b7169203331-01", "\u{1F600}"]
+        {
+            assert_eq!(received(Some(bad), Some("a=b")), TraceContext::default());
+        }
+    }
+}
