@@ -1,0 +1,56 @@
+//! The subjects that messages travel on, and the streams that keep some of them.
+
+use longshore_core::names::{JobType, OperationId, WorkerInstance};
+use longshore_proto::v1::Priority;
+
+/// The stream of hints: a work queue.
+pub const JOBS_STREAM: &str = "LS_JOBS";
+/// What the stream of hints keeps.
+pub const JOBS: &str = "ls.job.>";
+/// The stream of events: a work queue.
+pub const EVENTS_STREAM: &str = "LS_EVENTS";
+/// What the stream of events keeps.
+pub const EVENTS: &str = "ls.event.>";
+
+/// Requests for leave to run; a `ClaimRequest`, answered by a `ClaimReply`.
+pub const CLAIM: &str = "ls.rpc.claim";
+/// Requests for longer leases; a `RenewRequest`, answered by a `RenewReply`.
+pub const RENEW: &str = "ls.rpc.renew";
+/// The group of those who serve [`CLAIM`] and [`RENEW`].
+pub const STATE_GROUP: &str = "ls-state";
+
+/// All changes of all operations, for [`Bus::subscribe`](crate::Bus::subscribe).
+pub const ALL_CHANGES: &str = "ls.changed.>";
+
+/// The priorities of a queue in the order in which their hints are taken.
+pub const PRIORITIES: [Priority; 3] = [Priority::High, Priority::Normal, Priority::Low];
+
+/// Where a `Hint` goes.
+pub fn job(queue: &JobType, priority: Priority) -> String {
+    format!("ls.job.{queue}.{}", token(priority))
+}
+
+/// Where an `Event` goes.
+pub fn event(id: &OperationId, partitions: u16) -> String {
+    format!("ls.event.{}", id.partition(partitions))
+}
+
+/// Where a `Changed` goes. Its last token is the operation's id.
+pub fn changed(id: &OperationId, partitions: u16) -> String {
+    format!("ls.changed.{}.{id}", id.partition(partitions))
+}
+
+/// Where an `Interrupt` goes. A worker listens once for all that it runs, from before its first
+/// claim, so that no interrupt can come too early.
+pub fn interrupt(worker: &WorkerInstance) -> String {
+    format!("ls.cancel.{worker}")
+}
+
+/// The priority as a token of a subject and of a consumer's name.
+pub fn token(priority: Priority) -> &'static str {
+    match priority {
+        Priority::High => "high",
+        Priority::Normal | Priority::Unspecified => "normal",
+        Priority::Low => "low",
+    }
+}
