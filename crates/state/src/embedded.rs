@@ -1,0 +1,161 @@
+//! Records in this process: in one file, or in memory.
+//!
+//! Both are the same B-trees (redb). What is committed to the file is on the disk before the commit
+//! is answered, whatever happens to the process or the machine; changes that come in while one
+//! transaction is being written go into the next one together.
+
+mod clock;
+mod database;
+mod error;
+mod read;
+mod tables;
+mod write;
+mod writer;
+
+use std::{path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use longshore_core::{index::Index, names::OperationId, time::Time};
+
+use self::{clock::Clock, database::Database, write::Write, writer::Writer};
+use crate::store::{Change, Due, Error, Loaded, Position, Store, Stored, Sweep, Verdict};
+
+/// As many as Redis has by default, so that subjects of the bus are named alike.
+const PARTITIONS: u16 = 16;
+
+/// The store in this process.
+pub struct EmbeddedStore {
+    /// Before the database: it has to end first. None in memory, where nothing waits for a disk.
+    writer: Option<Writer>,
+    database: Arc<Database>,
+    clock: Clock,
+}
+
+impl EmbeddedStore {
+    /// A store that is gone with the process.
+    ///
+    /// # Errors
+    /// If it can't be set up, for want of memory.
+    pub fn in_memory() -> Result<Self, Error> {
+        Self::in_memory_with_clock(clock::system)
+    }
+
+    /// The same with another clock, for simulations. Whatever the clock does, the store's time
+    /// never goes back.
+    ///
+    /// # Errors
+    /// As [`EmbeddedStore::in_memory`].
+    pub fn in_memory_with_clock(
+        clock: impl Fn() -> Time + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        let database = Arc::new(Database::in_memory()?);
+        Ok(Self { writer: None, database, clock: Clock::new(clock) })
+    }
+
+    /// The store in a directory, which is made if it is missing. It blocks while the file is
+    /// repaired after a crash.
+    ///
+    /// # Errors
+    /// [`Error::Misconfigured`] if the directory can't be used, another process uses it, or what is
+    /// in it is no store.
+    pub fn open(directory: &Path) -> Result<Self, Error> {
+        let database = Arc::new(Database::open(directory)?);
+        let writer = Writer::start(Arc::clone(&database))?;
+        Ok(Self { writer: Some(writer), database, clock: Clock::new(clock::system) })
+    }
+
+    /// Reads: from memory at once, from a file on a thread that may wait for the disk.
+    async fn read<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        read: impl FnOnce(&redb::Database) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        if self.writer.is_none() {
+            return self.database.with(read).map_err(error::at(doing));
+        }
+        let database = Arc::clone(&self.database);
+        match tokio::task::spawn_blocking(move || database.with(read)).await {
+            Ok(result) => result.map_err(error::at(doing)),
+            Err(source) => Err(Error::Unavailable { doing, source: Box::new(source) }),
+        }
+    }
+
+    async fn write(&self, doing: &'static str, write: Write) -> Result<Vec<Verdict>, Error> {
+        match &self.writer {
+            Some(writer) => writer.write(doing, write).await,
+            None => {
+                let verdicts = self.database.with(|database| write::apply(database, &[&write]));
+                Ok(verdicts.map_err(error::at(doing))?.into_iter().flatten().collect())
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    async fn load(&self, ids: &[OperationId]) -> Vec<Result<Loaded, Error>> {
+        const DOING: &str = "loading records";
+        let asked = ids.to_vec();
+        let found = self.read(DOING, move |database| read::records(database, &asked)).await;
+        let now = self.clock.now();
+        match found {
+            Ok(found) => found
+                .into_iter()
+                .map(|stored| stored.transpose().map(|stored| Loaded { now, stored }))
+                .collect(),
+            Err(error) => error::for_each(DOING, ids.len(), error),
+        }
+    }
+
+    async fn commit(&self, changes: Vec<Change>) -> Vec<Result<Verdict, Error>> {
+        const DOING: &str = "committing";
+        let count = changes.len();
+        match self.write(DOING, Write::Changes(changes)).await {
+            Ok(verdicts) => verdicts.into_iter().map(Ok).collect(),
+            Err(error) => error::for_each(DOING, count, error),
+        }
+    }
+
+    async fn list(
+        &self,
+        index: &Index,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<Vec<Result<Stored, Error>>, Error> {
+        let (index, after) = (index.clone(), after.cloned());
+        self.read("listing", move |database| read::list(database, &index, after.as_ref(), limit))
+            .await
+    }
+
+    async fn due(&self, limit: usize) -> Result<Due, Error> {
+        let now = self.clock.now();
+        self.read("looking for due timers", move |database| read::due(database, now, limit)).await
+    }
+
+    async fn sweep(
+        &self,
+        from: &Sweep,
+        limit: usize,
+    ) -> Result<(Vec<OperationId>, Option<Sweep>), Error> {
+        let from = from.clone();
+        self.read("sweeping over timers", move |database| read::sweep(database, &from, limit)).await
+    }
+
+    async fn note(&self, key: &str) -> Result<Option<String>, Error> {
+        let key = key.to_owned();
+        self.read("reading a note", move |database| read::note(database, &key)).await
+    }
+
+    async fn set_note(&self, key: &str, value: &str) -> Result<(), Error> {
+        let write = Write::Note { key: key.to_owned(), value: value.to_owned() };
+        self.write("keeping a note", write).await.map(drop)
+    }
+
+    fn partitions(&self) -> u16 {
+        PARTITIONS
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        self.note("").await.map(drop)
+    }
+}

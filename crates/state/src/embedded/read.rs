@@ -1,0 +1,99 @@
+//! Reading: each from one snapshot.
+
+use std::ops::Bound;
+
+use bytes::Bytes;
+use longshore_core::{index::Index, names::OperationId, time::Time};
+use redb::{ReadOnlyTable, ReadableDatabase, ReadableTable};
+
+use super::tables::{
+    LISTS, META, RECORDS, Row, TIMERS, id_in_list, list_end, list_key, list_prefix, timer_of,
+};
+use crate::store::{Due, Error, Position, Stored, Sweep, decode};
+
+type Found<T> = Result<T, redb::Error>;
+
+pub(super) fn records(
+    database: &redb::Database,
+    ids: &[OperationId],
+) -> Found<Vec<Option<Result<Stored, Error>>>> {
+    let records = database.begin_read()?.open_table(RECORDS)?;
+    ids.iter().map(|id| record(&records, id)).collect()
+}
+
+fn record(
+    records: &ReadOnlyTable<&'static str, &'static [u8]>,
+    id: &OperationId,
+) -> Found<Option<Result<Stored, Error>>> {
+    let Some(value) = records.get(id.as_str())? else { return Ok(None) };
+    Ok(Some(match Row::take(value.value()) {
+        Some(row) => decode(id, row.revision, Bytes::copy_from_slice(row.record)),
+        None => Err(Error::Damaged { id: id.clone(), source: "it is too short".into() }),
+    }))
+}
+
+pub(super) fn list(
+    database: &redb::Database,
+    index: &Index,
+    after: Option<&Position>,
+    limit: usize,
+) -> Found<Vec<Result<Stored, Error>>> {
+    let snapshot = database.begin_read()?;
+    let (lists, records) = (snapshot.open_table(LISTS)?, snapshot.open_table(RECORDS)?);
+    let begin = list_prefix(index);
+    let end = after.map_or_else(|| list_end(index), |after| list_key(index, after));
+    let mut found = Vec::new();
+    for entry in lists.range(begin.as_slice()..end.as_slice())?.rev() {
+        if found.len() == limit {
+            break;
+        }
+        let (key, ()) = entry.map(|(key, value)| (key, value.value()))?;
+        if let Some(id) = id_in_list(&begin, key.value()) {
+            found.extend(record(&records, &id)?);
+        }
+    }
+    Ok(found)
+}
+
+pub(super) fn due(database: &redb::Database, now: Time, limit: usize) -> Found<Due> {
+    let timers = database.begin_read()?.open_table(TIMERS)?;
+    let mut ids = Vec::new();
+    for entry in timers.iter()? {
+        let (key, _) = entry?;
+        let Some((time, id)) = timer_of(key.value()) else { continue };
+        if time > now {
+            let next = ids.is_empty().then(|| time.since(now));
+            return Ok(Due { ids, next });
+        }
+        if ids.len() == limit {
+            break;
+        }
+        ids.push(id);
+    }
+    Ok(Due { ids, next: None })
+}
+
+/// Over the records: each has a timer, and stays at its place when the timer moves.
+pub(super) fn sweep(
+    database: &redb::Database,
+    from: &Sweep,
+    limit: usize,
+) -> Found<(Vec<OperationId>, Option<Sweep>)> {
+    let records = database.begin_read()?.open_table(RECORDS)?;
+    let after = String::from_utf8_lossy(&from.0);
+    let mut ids = Vec::new();
+    for entry in records.range::<&str>((Bound::Excluded(&*after), Bound::Unbounded))? {
+        let (key, _) = entry?;
+        if ids.len() == limit {
+            let next = ids.last().map(|id: &OperationId| Sweep(id.as_str().as_bytes().to_vec()));
+            return Ok((ids, next));
+        }
+        ids.extend(OperationId::parse(key.value()));
+    }
+    Ok((ids, None))
+}
+
+pub(super) fn note(database: &redb::Database, key: &str) -> Found<Option<String>> {
+    let meta = database.begin_read()?.open_table(META)?;
+    Ok(meta.get(format!("note:{key}").as_str())?.map(|value| value.value().to_owned()))
+}

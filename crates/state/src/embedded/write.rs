@@ -1,0 +1,89 @@
+//! Writing: several writes in one transaction.
+
+use redb::{ReadableTable, Table};
+
+use super::tables::{LISTS, META, RECORDS, Row, TIMERS, list_key, timer_key};
+use crate::store::{After, Change, Position, Verdict};
+
+/// What is to be written.
+pub(super) enum Write {
+    Changes(Vec<Change>),
+    Note { key: String, value: String },
+}
+
+/// Applies writes one after the other, all or none of them, and gives the verdicts on the changes
+/// of each.
+pub(super) fn apply(
+    database: &redb::Database,
+    writes: &[&Write],
+) -> Result<Vec<Vec<Verdict>>, redb::Error> {
+    let transaction = database.begin_write()?;
+    let mut tables = Tables {
+        records: transaction.open_table(RECORDS)?,
+        lists: transaction.open_table(LISTS)?,
+        timers: transaction.open_table(TIMERS)?,
+        meta: transaction.open_table(META)?,
+    };
+    let mut verdicts = Vec::with_capacity(writes.len());
+    for write in writes {
+        verdicts.push(tables.write(write)?);
+    }
+    drop(tables);
+    transaction.commit()?;
+    Ok(verdicts)
+}
+
+struct Tables<'t> {
+    records: Table<'t, &'static str, &'static [u8]>,
+    lists: Table<'t, &'static [u8], ()>,
+    timers: Table<'t, &'static [u8], ()>,
+    meta: Table<'t, &'static str, &'static str>,
+}
+
+impl Tables<'_> {
+    fn write(&mut self, write: &Write) -> Result<Vec<Verdict>, redb::Error> {
+        match write {
+            Write::Changes(changes) => changes.iter().map(|change| self.change(change)).collect(),
+            Write::Note { key, value } => {
+                self.meta.insert(format!("note:{key}").as_str(), value.as_str())?;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    fn change(&mut self, change: &Change) -> Result<Verdict, redb::Error> {
+        let before = match self.records.get(change.id.as_str())? {
+            Some(value) => match Row::take(value.value()) {
+                Some(row) => Some((row.revision, timer_key(row.next_wake, &change.id))),
+                // Damaged: nobody can have loaded it.
+                None => return Ok(Verdict::Conflict),
+            },
+            None => None,
+        };
+        if before.as_ref().map(|(revision, _)| *revision) != change.expected {
+            return Ok(Verdict::Conflict);
+        }
+        let place = Position { create_time: change.create_time, id: change.id.clone() };
+        for index in &change.lists.add {
+            self.lists.insert(list_key(index, &place).as_slice(), ())?;
+        }
+        for index in &change.lists.remove {
+            self.lists.remove(list_key(index, &place).as_slice())?;
+        }
+        if let Some((_, timer)) = before {
+            self.timers.remove(timer.as_slice())?;
+        }
+        let id = change.id.as_str();
+        match &change.after {
+            After::Record { revision, bytes, next_wake } => {
+                let row = Row { revision: *revision, next_wake: *next_wake, record: bytes };
+                self.records.insert(id, row.to_value().as_slice())?;
+                self.timers.insert(timer_key(*next_wake, &change.id).as_slice(), ())?;
+            }
+            After::Nothing => {
+                self.records.remove(id)?;
+            }
+        }
+        Ok(Verdict::Committed)
+    }
+}

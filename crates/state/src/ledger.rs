@@ -1,0 +1,256 @@
+//! The shell around the lifecycle: load, step, commit if the revision is unchanged (else load
+//! again), then perform the effects. Every change of a record goes through here.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+use futures::future::join_all;
+use longshore_bus::{self as bus, Bus, Message, subjects};
+use longshore_core::{
+    codec,
+    index::Presence,
+    lifecycle::{Effect, Input, Rejection, Rules, Step, Write, step},
+    names::OperationId,
+    record::{Record, TraceContext},
+    time::Time,
+};
+use longshore_proto::internal as pb;
+
+use crate::store::{self, After, Change, Loaded, Store, Verdict};
+
+/// How often a change is tried before the operation counts as contended.
+const TRIES: usize = 16;
+
+/// Why an input was not applied.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The lifecycle does not allow it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The store did not do it.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// Others changed the operation again and again in between.
+    #[error("{0} changes too often")]
+    Contended(OperationId),
+}
+
+/// What became of an input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Applied {
+    /// The record as it is now; as it last was, if it is gone.
+    pub record: Record,
+    /// Its revision.
+    pub revision: u64,
+    /// What was written.
+    pub write: Write,
+    /// What is to be told to others: for [`Ledger::perform`].
+    pub effects: Vec<Effect>,
+    /// The store's time.
+    pub now: Time,
+}
+
+/// The way to every record.
+pub struct Ledger {
+    store: Arc<dyn Store>,
+    bus: Arc<dyn Bus>,
+    rules: Rules,
+}
+
+impl Ledger {
+    /// A ledger over a store, which tells others by a bus.
+    pub fn new(store: Arc<dyn Store>, bus: Arc<dyn Bus>, rules: Rules) -> Self {
+        Self { store, bus, rules }
+    }
+
+    /// The store beneath, for reading.
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// The bus that effects go by.
+    pub fn bus(&self) -> &Arc<dyn Bus> {
+        &self.bus
+    }
+
+    /// The spans of the lifecycle.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Applies one input. Its effects are left to the caller: [`Ledger::perform`].
+    ///
+    /// # Errors
+    /// After [`Error::Store`] the change may have been written; repeating the input is safe.
+    pub async fn apply(&self, id: OperationId, input: Input) -> Result<Applied, Error> {
+        let contended = Error::Contended(id.clone());
+        self.apply_all(vec![(id, input)]).await.pop().unwrap_or(Err(contended))
+    }
+
+    /// Applies inputs with as few round trips as there can be, one answer for each in their
+    /// order. Inputs for the same operation are applied one after the other.
+    pub async fn apply_all(
+        &self,
+        inputs: Vec<(OperationId, Input)>,
+    ) -> Vec<Result<Applied, Error>> {
+        let mut answers: Vec<Option<Result<Applied, Error>>> =
+            inputs.iter().map(|_| None).collect();
+        let mut open: VecDeque<Open> = inputs
+            .into_iter()
+            .enumerate()
+            .map(|(place, (id, input))| Open { place, id, input, tries: 0 })
+            .collect();
+        while !open.is_empty() {
+            for (place, answer) in self.round(&mut open).await {
+                answers[place] = Some(answer);
+            }
+        }
+        answers.into_iter().flatten().collect()
+    }
+
+    /// One load and one commit for the first open input of each operation.
+    async fn round(&self, open: &mut VecDeque<Open>) -> Vec<(usize, Result<Applied, Error>)> {
+        let batch = first_of_each(open);
+        let ids: Vec<OperationId> = batch.iter().map(|open| open.id.clone()).collect();
+        let mut answers = Vec::with_capacity(batch.len());
+        let mut decided = Vec::with_capacity(batch.len());
+        let mut changes = Vec::with_capacity(batch.len());
+        for (item, loaded) in batch.into_iter().zip(self.store.load(&ids).await) {
+            match loaded.map_err(Error::from).and_then(|loaded| self.decide(&item, loaded)) {
+                Ok((applied, Some(change))) => {
+                    changes.push(change);
+                    decided.push((item, applied));
+                }
+                Ok((applied, None)) => answers.push((item.place, Ok(applied))),
+                Err(error) => answers.push((item.place, Err(error))),
+            }
+        }
+        if changes.is_empty() {
+            return answers;
+        }
+        for ((mut item, applied), verdict) in
+            decided.into_iter().zip(self.store.commit(changes).await)
+        {
+            match verdict {
+                Ok(Verdict::Committed) => answers.push((item.place, Ok(applied))),
+                Ok(Verdict::Conflict) if item.tries + 1 < TRIES => {
+                    item.tries += 1;
+                    open.push_front(item);
+                }
+                Ok(Verdict::Conflict) => answers.push((item.place, Err(Error::Contended(item.id)))),
+                Err(error) => answers.push((item.place, Err(error.into()))),
+            }
+        }
+        answers
+    }
+
+    fn decide(&self, item: &Open, loaded: Loaded) -> Result<(Applied, Option<Change>), Error> {
+        let Loaded { now, stored } = loaded;
+        let (expected, record) = stored.map(|stored| (stored.revision, stored.record)).unzip();
+        let before = record.as_ref().map_or(Presence::ABSENT, Presence::of);
+        let Step { record, write, effects } = step(record, item.input.clone(), now, &self.rules)?;
+
+        // From the clock for a new record: one that comes again under the same id goes on from
+        // where the one before ended.
+        let first = u64::try_from(now.as_micros()).unwrap_or(0);
+        let revision = match write {
+            Write::Keep => expected.unwrap_or(first),
+            Write::Put | Write::Remove => expected.map_or(first, |revision| revision + 1),
+        };
+        let (after, presence) = match write {
+            Write::Keep => {
+                return Ok((Applied { record, revision, write, effects, now }, None));
+            }
+            Write::Put => {
+                let bytes = Bytes::from(codec::encode(&record));
+                (
+                    After::Record { revision, bytes, next_wake: record.next_wake() },
+                    Presence::of(&record),
+                )
+            }
+            Write::Remove => (After::Nothing, Presence::ABSENT),
+        };
+        let change = Change {
+            id: item.id.clone(),
+            expected,
+            after,
+            create_time: record.create_time,
+            lists: before.changes(presence, &record),
+        };
+        Ok((Applied { record, revision, write, effects, now }, Some(change)))
+    }
+
+    /// Tells others what was written. What can't be told now is logged and left to the timer.
+    pub async fn perform(&self, applied: &Applied) {
+        join_all(applied.effects.iter().map(|effect| self.tell(applied, effect))).await;
+    }
+
+    async fn tell(&self, applied: &Applied, effect: &Effect) {
+        let record = &applied.record;
+        let told = match effect {
+            Effect::Dispatch { queue, priority, time } => {
+                let hint = pb::Hint { id: record.id.to_string(), time: time.as_micros() };
+                let subject = subjects::job(queue, *priority);
+                let trace = record.job.trace.clone();
+                self.bus.enqueue(message(subject, trace, &hint)).await
+            }
+            Effect::Interrupt { worker, attempt } => {
+                let interrupt = pb::Interrupt { id: record.id.to_string(), attempt: *attempt };
+                let subject = subjects::interrupt(worker);
+                self.bus.publish(message(subject, TraceContext::default(), &interrupt)).await
+            }
+            Effect::Announce => {
+                let gone = record.deleted || applied.write == Write::Remove;
+                let changed = pb::Changed {
+                    id: record.id.to_string(),
+                    revision: applied.revision,
+                    record: (!gone).then(|| announced(record)),
+                };
+                let subject = subjects::changed(&record.id, self.store.partitions());
+                self.bus.publish(message(subject, TraceContext::default(), &changed)).await
+            }
+        };
+        if let Err(error) = told {
+            log_untold(&record.id, effect, &error);
+        }
+    }
+}
+
+/// Without the input: no client sees it, and with a large response it might be too large for the
+/// bus.
+fn announced(record: &Record) -> pb::Record {
+    let mut message = codec::to_message(record);
+    if let Some(job) = &mut message.job {
+        job.input = None;
+    }
+    message
+}
+
+struct Open {
+    place: usize,
+    id: OperationId,
+    input: Input,
+    tries: usize,
+}
+
+/// Takes the first input of each operation, and leaves the others for a later round.
+fn first_of_each(open: &mut VecDeque<Open>) -> Vec<Open> {
+    let mut seen = std::collections::HashSet::new();
+    let (batch, later): (Vec<Open>, Vec<Open>) =
+        open.drain(..).partition(|item| seen.insert(item.id.clone()));
+    open.extend(later);
+    batch
+}
+
+fn message(subject: String, trace: TraceContext, payload: &impl prost::Message) -> Message {
+    Message { subject, trace, payload: payload.encode_to_vec().into() }
+}
+
+fn log_untold(id: &OperationId, effect: &Effect, error: &bus::Error) {
+    let effect = match effect {
+        Effect::Dispatch { .. } => "dispatch",
+        Effect::Interrupt { .. } => "interrupt",
+        Effect::Announce => "announce",
+    };
+    tracing::warn!(%id, effect, error = error as &dyn std::error::Error, "could not tell; the timer will see to it");
+}

@@ -1,0 +1,121 @@
+//! Records in Redis: a single server, one watched by Sentinel, or a Cluster. Valkey too.
+//!
+//! Operations spread over partitions. All keys of a partition share a hash tag, so that a commit
+//! touches one slot of a cluster and one busy parent still spreads over all of it. The one script
+//! is `lua/commit.lua`; how keys are named is in `keys`.
+
+mod batch;
+mod commit;
+mod connection;
+mod error;
+mod keys;
+mod list;
+mod load;
+mod meta;
+mod sentinel;
+mod settings;
+mod timers;
+mod url;
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use longshore_core::{index::Index, names::OperationId};
+use redis::Script;
+
+pub use self::settings::Settings;
+use self::{batch::Batches, connection::Connection, keys::Keys, url::Target};
+use crate::store::{Change, Due, Error, Loaded, Position, Store, Stored, Sweep, Verdict};
+
+const COMMIT: &str = include_str!("../lua/commit.lua");
+
+/// The store over Redis.
+pub struct RedisStore {
+    connection: Connection,
+    commit: Script,
+    keys: Keys,
+}
+
+impl RedisStore {
+    /// Connects, and checks that this Redis can be trusted with records.
+    ///
+    /// # Errors
+    /// [`Error::Misconfigured`] if the settings are wrong, evict records, or name another number
+    /// of partitions than the store was first used with; [`Error::Unavailable`] if Redis can't be
+    /// reached, which may be tried again.
+    pub async fn connect(settings: &Settings) -> Result<Self, Error> {
+        settings.check()?;
+        let target = Target::parse(&settings.url)?;
+        let connection =
+            Connection::open(target, settings).await.map_err(error::at("connecting"))?;
+        meta::check_policy(&connection).await?;
+        meta::settle_partitions(&connection, settings.partitions).await?;
+        Ok(Self {
+            connection,
+            commit: Script::new(COMMIT),
+            keys: Keys { partitions: settings.partitions },
+        })
+    }
+
+    fn batches<'a>(&self, ids: impl Iterator<Item = &'a OperationId>) -> Batches {
+        Batches::new(ids.map(|id| self.connection.lane(self.keys.partition(id))))
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    async fn load(&self, ids: &[OperationId]) -> Vec<Result<Loaded, Error>> {
+        load::load(self, ids).await
+    }
+
+    async fn commit(&self, changes: Vec<Change>) -> Vec<Result<Verdict, Error>> {
+        commit::commit(self, &changes).await
+    }
+
+    async fn list(
+        &self,
+        index: &Index,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<Vec<Result<Stored, Error>>, Error> {
+        list::list(self, index, after, limit).await
+    }
+
+    async fn list_reachable(
+        &self,
+        index: &Index,
+        after: Option<&Position>,
+        limit: usize,
+        lost: &mut BTreeSet<u16>,
+    ) -> Result<Vec<Result<Stored, Error>>, Error> {
+        list::list_reachable(self, index, after, limit, lost).await
+    }
+
+    async fn due(&self, limit: usize) -> Result<Due, Error> {
+        timers::due(self, limit).await
+    }
+
+    async fn sweep(
+        &self,
+        from: &Sweep,
+        limit: usize,
+    ) -> Result<(Vec<OperationId>, Option<Sweep>), Error> {
+        timers::sweep(self, from, limit).await
+    }
+
+    async fn note(&self, key: &str) -> Result<Option<String>, Error> {
+        meta::note(&self.connection, key).await
+    }
+
+    async fn set_note(&self, key: &str, value: &str) -> Result<(), Error> {
+        meta::set_note(&self.connection, key, value).await
+    }
+
+    fn partitions(&self) -> u16 {
+        self.keys.partitions
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        meta::settle_partitions(&self.connection, self.keys.partitions).await
+    }
+}

@@ -1,0 +1,63 @@
+//! Reading records.
+
+use bytes::Bytes;
+use futures::future::join_all;
+use longshore_core::{names::OperationId, time::Time};
+use redis::{Pipeline, RedisResult, Value, cmd};
+
+use super::{
+    RedisStore,
+    batch::time,
+    error::{answer, of_record, senseless},
+};
+use crate::store::{Error, Loaded, Stored, decode};
+
+const DOING: &str = "loading records";
+
+pub(super) async fn load(store: &RedisStore, ids: &[OperationId]) -> Vec<Result<Loaded, Error>> {
+    let batches = store.batches(ids.iter());
+    let answers = join_all(batches.iter().map(async |places| {
+        let ids: Vec<&OperationId> = places.iter().map(|place| &ids[*place]).collect();
+        match ask(store, &ids).await {
+            Ok((now, values)) => {
+                ids.into_iter().zip(values).map(|(id, value)| loaded(id, now, value)).collect()
+            }
+            Err(error) => {
+                ids.into_iter().map(|id| Err(of_record(id, DOING, error.clone()))).collect()
+            }
+        }
+    }));
+    batches.in_order(answers.await)
+}
+
+async fn ask(store: &RedisStore, ids: &[&OperationId]) -> RedisResult<(Time, Vec<Value>)> {
+    let mut pipeline = Pipeline::with_capacity(ids.len() + 1);
+    pipeline.add_command(cmd("TIME"));
+    for id in ids {
+        // One by one: MGET takes a key of another type for none.
+        pipeline.cmd("GET").arg(store.keys.record(id));
+    }
+    let mut values = store.connection.pipeline(&pipeline).await?.into_iter();
+    let now = time(values.next())?;
+    Ok((now, values.collect()))
+}
+
+fn loaded(id: &OperationId, now: Time, value: Value) -> Result<Loaded, Error> {
+    let stored = match answer(value) {
+        Ok(Value::Nil) => None,
+        Ok(Value::BulkString(bytes)) => Some(stored(id, bytes)?),
+        Ok(_) => return Err(of_record(id, DOING, senseless())),
+        Err(error) => return Err(of_record(id, DOING, error)),
+    };
+    Ok(Loaded { now, stored })
+}
+
+fn stored(id: &OperationId, bytes: Vec<u8>) -> Result<Stored, Error> {
+    let Some(revision) = bytes.first_chunk().copied() else {
+        return Err(Error::Damaged {
+            id: id.clone(),
+            source: "it is shorter than a revision".into(),
+        });
+    };
+    decode(id, u64::from_be_bytes(revision), Bytes::from(bytes).slice(8..))
+}

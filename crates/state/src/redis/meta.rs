@@ -1,0 +1,93 @@
+//! What is kept about the store itself, and what the store demands of Redis.
+
+use redis::{Value, cmd};
+
+use super::{connection::Connection, error, keys::META};
+use crate::store::Error;
+
+const PARTITIONS: &str = "partitions";
+
+/// Sees to it that the store has as many partitions as everybody thinks.
+pub(super) async fn settle_partitions(
+    connection: &Connection,
+    partitions: u16,
+) -> Result<(), Error> {
+    let failed = error::at("reading the number of partitions");
+    let mut found = partitions_of(connection).await.map_err(&failed)?;
+    if found.is_none() {
+        // Only if it is missing: a full Redis, which can still be read, refuses any write.
+        let mut set = cmd("HSETNX");
+        set.arg(META).arg(PARTITIONS).arg(partitions);
+        connection.command(&set).await.map_err(&failed)?;
+        found = partitions_of(connection).await.map_err(&failed)?;
+    }
+    match found {
+        Some(found) if found == i64::from(partitions) => Ok(()),
+        Some(found) => Err(Error::Misconfigured(format!(
+            "it was first used with {found} partitions, which can't be changed to {partitions}"
+        ))),
+        None => Err(Error::Misconfigured(format!("{META} does not keep the number of partitions"))),
+    }
+}
+
+async fn partitions_of(connection: &Connection) -> redis::RedisResult<Option<i64>> {
+    let mut get = cmd("HGET");
+    get.arg(META).arg(PARTITIONS);
+    Ok(redis::from_redis_value(connection.command(&get).await?)?)
+}
+
+/// Refuses a Redis that throws records away when its memory is full.
+pub(super) async fn check_policy(connection: &Connection) -> Result<(), Error> {
+    let mut info = cmd("INFO");
+    info.arg("memory");
+    let mut texts = Vec::new();
+    match connection.command(&info).await {
+        Ok(answer) => collect_texts(answer, &mut texts),
+        // Not every user may ask.
+        Err(error) if error.code() == Some("NOPERM") => {}
+        Err(error) => return Err(error::at("checking maxmemory-policy")(error)),
+    }
+    let lines = texts.iter().flat_map(|text| text.lines());
+    let policies: Vec<&str> =
+        lines.filter_map(|line| line.strip_prefix("maxmemory_policy:")).map(str::trim).collect();
+    if policies.is_empty() {
+        tracing::warn!("Redis does not say what its maxmemory-policy is; it must be noeviction");
+    }
+    match policies.into_iter().find(|policy| *policy != "noeviction") {
+        Some(policy) => Err(Error::Misconfigured(format!(
+            "maxmemory-policy of Redis must be noeviction, or it throws records away; it is {policy}"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The texts in an answer; a cluster answers with one for each node.
+fn collect_texts(value: Value, texts: &mut Vec<String>) {
+    match value {
+        Value::BulkString(bytes) => texts.push(String::from_utf8_lossy(&bytes).into_owned()),
+        Value::VerbatimString { text, .. } => texts.push(text),
+        Value::Map(entries) => {
+            entries.into_iter().for_each(|(_, value)| collect_texts(value, texts));
+        }
+        Value::Array(values) => values.into_iter().for_each(|value| collect_texts(value, texts)),
+        _ => {}
+    }
+}
+
+pub(super) async fn note(connection: &Connection, key: &str) -> Result<Option<String>, Error> {
+    let failed = error::at("reading a note");
+    let mut get = cmd("HGET");
+    get.arg(META).arg(field(key));
+    let value = connection.command(&get).await.map_err(&failed)?;
+    redis::from_redis_value(value).map_err(|error| failed(error.into()))
+}
+
+pub(super) async fn set_note(connection: &Connection, key: &str, value: &str) -> Result<(), Error> {
+    let mut set = cmd("HSET");
+    set.arg(META).arg(field(key)).arg(value);
+    connection.command(&set).await.map_err(error::at("keeping a note")).map(drop)
+}
+
+fn field(key: &str) -> String {
+    format!("note:{key}")
+}

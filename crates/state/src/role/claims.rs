@@ -1,0 +1,168 @@
+//! Answers the workers' requests: may I run this, am I still to run this.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use longshore_bus::{Incoming, subjects};
+use longshore_core::{
+    codec,
+    lifecycle::Input,
+    names::{OperationId, WorkerInstance},
+    record::{Record, State},
+    telemetry,
+    time::{Time, micros},
+};
+use longshore_proto::internal::{
+    ClaimAnswer, ClaimReply, ClaimRequest, Grant, RenewAnswer, RenewReply, RenewRequest,
+    claim_answer, renew_answer,
+};
+use prost::Message;
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{Instrument, Span};
+
+use crate::ledger::{Applied, Error, Ledger};
+
+/// Serves one of the subjects, so many requests at once.
+pub(super) async fn serve(
+    ledger: Arc<Ledger>,
+    subject: &'static str,
+    requests: usize,
+    shutdown: CancellationToken,
+) {
+    let tasks = TaskTracker::new();
+    let slots = Arc::new(Semaphore::new(requests.max(1)));
+    while let Some(mut subscription) = super::subscribe(ledger.bus(), subject, &shutdown).await {
+        while let Some(Some(incoming)) = shutdown.run_until_cancelled(subscription.next()).await {
+            let Ok(slot) = slots.clone().acquire_owned().await else { break };
+            let ledger = ledger.clone();
+            tasks.spawn(async move {
+                answer(&ledger, subject, incoming).await;
+                drop(slot);
+            });
+        }
+        if shutdown.is_cancelled() {
+            break;
+        }
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+async fn answer(ledger: &Ledger, subject: &str, incoming: Incoming) {
+    let Some(reply) = incoming.reply else { return };
+    let payload = incoming.message.payload;
+    let answered = match subject {
+        subjects::CLAIM => claim(ledger, payload).await,
+        _ => renew(ledger, payload).await,
+    };
+    match answered {
+        Ok((answer, applied)) => {
+            if let Err(error) = reply.send(answer).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(subject, error, "could not answer a worker; it will ask again");
+            }
+            for applied in applied {
+                ledger.perform(&applied).instrument(granted(&applied.record)).await;
+            }
+        }
+        Err(error) => tracing::error!(subject, %error, "a worker sent what is no request"),
+    }
+}
+
+/// The grant as a part of the operation's trace.
+fn granted(record: &Record) -> Span {
+    let (operation, attempt, worker) = (&record.id, record.attempt, &*record.worker);
+    let span = tracing::info_span!("claim", %operation, attempt, worker);
+    telemetry::follow(&span, &record.job.trace);
+    span
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Malformed {
+    #[error("not an encoded request")]
+    Decode(#[from] prost::DecodeError),
+    #[error("a name in it is none")]
+    Name(#[from] longshore_core::names::Error),
+}
+
+async fn claim(ledger: &Ledger, payload: Bytes) -> Result<(Bytes, Vec<Applied>), Malformed> {
+    let request = ClaimRequest::decode(payload)?;
+    let worker = WorkerInstance::parse(&request.worker)?;
+    let mut inputs = Vec::with_capacity(request.claims.len());
+    for claim in request.claims {
+        let input = Input::Claim { worker: worker.clone(), claim: claim.claim };
+        inputs.push((OperationId::parse(&claim.id)?, input));
+    }
+    let mut granted = Vec::new();
+    let mut answers = Vec::with_capacity(inputs.len());
+    for result in ledger.apply_all(inputs).await {
+        let answer = match result {
+            Ok(applied) => {
+                let grant = grant(&applied.record, applied.now);
+                granted.push(applied);
+                claim_answer::Answer::Granted(grant)
+            }
+            Err(Error::Rejected(rejection)) => claim_answer::Answer::Refused(rejection.to_string()),
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "could not answer a claim"
+                );
+                claim_answer::Answer::Unavailable(error.to_string())
+            }
+        };
+        answers.push(ClaimAnswer { answer: Some(answer) });
+    }
+    Ok((ClaimReply { answers }.encode_to_vec().into(), granted))
+}
+
+fn grant(record: &Record, now: Time) -> Grant {
+    let (lease, cancel_requested) = lease(record, now);
+    Grant {
+        id: record.id.to_string(),
+        parent: record.parent.to_string(),
+        job: Some(codec::job_to_message(&record.job)),
+        attempt: record.attempt,
+        lease,
+        cancel_requested,
+        failures: record.failures,
+    }
+}
+
+/// How much is left of the lease, in microseconds, and whether the work is to stop.
+fn lease(record: &Record, now: Time) -> (i64, bool) {
+    match &record.state {
+        State::Running(running) => (micros(running.lease_end.since(now)), running.cancel.is_some()),
+        State::Queued(_) | State::Done(_) => (0, false),
+    }
+}
+
+async fn renew(ledger: &Ledger, payload: Bytes) -> Result<(Bytes, Vec<Applied>), Malformed> {
+    let request = RenewRequest::decode(payload)?;
+    let worker = WorkerInstance::parse(&request.worker)?;
+    let mut inputs = Vec::with_capacity(request.renewals.len());
+    for renewal in request.renewals {
+        let input = Input::Renew { worker: worker.clone(), attempt: renewal.attempt };
+        inputs.push((OperationId::parse(&renewal.id)?, input));
+    }
+    let answers = ledger.apply_all(inputs).await.into_iter().map(renewed).collect();
+    Ok((RenewReply { answers }.encode_to_vec().into(), Vec::new()))
+}
+
+fn renewed(result: Result<Applied, Error>) -> RenewAnswer {
+    let (answer, cancel_requested) = match result {
+        Ok(applied) => {
+            let (lease, cancel_requested) = lease(&applied.record, applied.now);
+            (renew_answer::Answer::Lease(lease), cancel_requested)
+        }
+        Err(Error::Rejected(rejection)) => {
+            (renew_answer::Answer::Lost(rejection.to_string()), false)
+        }
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "could not renew a lease");
+            (renew_answer::Answer::Unavailable(error.to_string()), false)
+        }
+    };
+    RenewAnswer { answer: Some(answer), cancel_requested }
+}
