@@ -1,0 +1,81 @@
+//! What all methods share.
+
+use std::sync::Arc;
+
+use longshore_core::{names::OperationName, record::TraceContext, telemetry};
+use longshore_state::ledger::Ledger;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, metadata::MetadataMap};
+use tracing::Span;
+
+use crate::{
+    changes::Changes,
+    errors::{Reason, Refusal},
+    follow::Follower,
+    hub::Hub,
+    page::SealKey,
+    settings::{Settings, SettingsError},
+    surface::{Method, Surface, Surfaces},
+};
+
+/// The API, whichever way it is called: the generated service traits are implemented for it.
+pub(crate) struct Api {
+    pub(crate) settings: Settings,
+    pub(crate) surfaces: Surfaces,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) changes: Changes,
+    pub(crate) seal_key: SealKey,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Api {
+    /// # Errors
+    /// If the settings can't be used.
+    pub(crate) fn new(
+        settings: Settings,
+        ledger: Arc<Ledger>,
+        shutdown: CancellationToken,
+    ) -> Result<Self, SettingsError> {
+        settings.check()?;
+        let surfaces = Surfaces::new(&settings)?;
+        let changes = Changes::new(Arc::clone(&ledger));
+        let hub = Arc::new(Hub::default());
+        let seal_key = SealKey::default();
+        Ok(Self { settings, surfaces, ledger, changes, seal_key, hub, shutdown })
+    }
+
+    /// The operation that a call names, and the surface that it belongs to.
+    pub(crate) fn named<T>(
+        &self,
+        request: &Request<T>,
+        method: Method,
+        name: &str,
+    ) -> Result<(OperationName, Arc<Surface>), Refusal> {
+        let name = operation_name(name)?;
+        let surface = self.surfaces.of_call(request, method, &name.parent)?;
+        Ok((name, surface))
+    }
+
+    /// Begins to follow an operation.
+    pub(crate) fn follow(&self, name: OperationName) -> Follower {
+        Follower::new(Arc::clone(&self.ledger), &self.hub, name)
+    }
+}
+
+/// The name that a client gives.
+fn operation_name(text: &str) -> Result<OperationName, Refusal> {
+    OperationName::parse(text)
+        .map_err(|error| Refusal::field(Reason::InvalidName, "name", error.to_string()))
+}
+
+/// The context that a client sent.
+pub(crate) fn received_trace(metadata: &MetadataMap) -> TraceContext {
+    let text = |key| metadata.get(key).and_then(|value| value.to_str().ok());
+    telemetry::received(text("traceparent"), text("tracestate"))
+}
+
+/// Where the present call stands in its trace.
+pub(crate) fn trace(metadata: &MetadataMap) -> TraceContext {
+    telemetry::context_of(&Span::current(), &received_trace(metadata))
+}

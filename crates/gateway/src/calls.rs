@@ -1,0 +1,87 @@
+//! What surrounds every call: its span, and that no error leaves without an `ErrorInfo`.
+
+use axum::{extract::Request, middleware::Next, response::Response};
+use http::HeaderMap;
+use longshore_core::telemetry;
+use tonic::{Code, Status};
+use tracing::{Instrument, Span, field::Empty};
+
+use crate::errors::{Reason, Refusal};
+
+/// The methods that spans are named after. Any other name is the client's text.
+const METHODS: [&str; 11] = [
+    "google.longrunning.Operations/CancelOperation",
+    "google.longrunning.Operations/DeleteOperation",
+    "google.longrunning.Operations/GetOperation",
+    "google.longrunning.Operations/ListOperations",
+    "google.longrunning.Operations/WaitOperation",
+    "grpc.health.v1.Health/Check",
+    "grpc.health.v1.Health/Watch",
+    "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    "longshore.v1.Jobs/RunJob",
+    "longshore.v1.Jobs/WatchOperation",
+];
+
+/// Serves a call within a span of its own, which is part of the client's trace.
+pub(crate) async fn serve(request: Request, next: Next) -> Response {
+    let span = span(&request);
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let status = Status::from_header_map(response.headers());
+    record(&span, status.as_ref().map_or(Code::Ok, Status::code));
+    if let Some(status) =
+        status.filter(|status| status.code() != Code::Ok && status.details().is_empty())
+    {
+        explain(&status, response.headers_mut());
+    }
+    response
+}
+
+fn span(request: &Request) -> Span {
+    let path = request.uri().path().trim_start_matches('/');
+    let method = METHODS.into_iter().find(|method| *method == path).unwrap_or("_OTHER");
+    let span = tracing::info_span!(
+        "call",
+        otel.name = method,
+        otel.kind = "server",
+        rpc.system.name = "grpc",
+        rpc.method = method,
+        rpc.status_code = Empty,
+        error.type = Empty,
+    );
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    telemetry::follow(&span, &telemetry::received(header("traceparent"), header("tracestate")));
+    span
+}
+
+/// Adds an `ErrorInfo` to an error that arose below the methods: an unknown one, or bytes that are
+/// no message.
+fn explain(status: &Status, headers: &mut HeaderMap) {
+    let reason = Reason::MalformedCall;
+    let explained = Refusal::new(reason, status.message()).into_status(status.code());
+    if explained.add_header(headers).is_err() {
+        tracing::debug!(code = ?status.code(), "an error can't be explained");
+    }
+}
+
+fn record(span: &Span, code: Code) {
+    let name = name(code);
+    span.record("rpc.status_code", name);
+    match code {
+        Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => {
+            span.record("error.type", name);
+        }
+        // The client's doing, which is no fault of the server's.
+        _ => {}
+    }
+}
+
+fn name(code: Code) -> &'static str {
+    longshore_proto::rpc::Code::try_from(i32::from(code))
+        .map_or("UNKNOWN", |code| code.as_str_name())
+}

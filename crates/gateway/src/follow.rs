@@ -1,0 +1,93 @@
+//! Follows one operation through its states, by what the hub hears and by reading.
+
+use std::{sync::Arc, time::Duration};
+
+use longshore_core::names::OperationName;
+use longshore_state::{ledger::Ledger, store::Stored};
+use tokio::time::{Instant, sleep_until};
+
+use crate::{
+    errors::{Reason, Refusal},
+    hub::{Hub, Listener},
+    reads,
+};
+
+/// The pause between two reads: the first, and the longest. Changes are heard of at once; reading
+/// is for those that got lost on their way.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+
+/// Follows one operation.
+pub(crate) struct Follower {
+    ledger: Arc<Ledger>,
+    name: OperationName,
+    listener: Listener,
+    /// The revision of the newest state that was handed out; 0 before the first.
+    revision: u64,
+    /// How often the hub has asked for a read.
+    looks: u64,
+    next_read: Instant,
+    pause: Duration,
+}
+
+impl Follower {
+    /// Listens from now on, so whatever is read later misses nothing.
+    pub(crate) fn new(ledger: Arc<Ledger>, hub: &Arc<Hub>, name: OperationName) -> Self {
+        let listener = hub.listen(&name.id);
+        let next_read = Instant::now() + PAUSES.0;
+        Self { ledger, name, listener, revision: 0, looks: 0, next_read, pause: PAUSES.0 }
+    }
+
+    /// The state as it is now.
+    ///
+    /// # Errors
+    /// As [`reads::load`].
+    pub(crate) async fn read(&mut self) -> Result<Arc<Stored>, Refusal> {
+        let (stored, _) = reads::once_more(|_| reads::load(&self.ledger, &self.name)).await?;
+        self.revision = self.revision.max(stored.revision);
+        Ok(Arc::new(stored))
+    }
+
+    /// The next state that is newer than the one before. Waits through outages of the store.
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// [`Reason::OperationNotFound`] once it is gone.
+    pub(crate) async fn next(&mut self) -> Result<Arc<Stored>, Refusal> {
+        loop {
+            let read = async {
+                sleep_until(self.next_read).await;
+                reads::load(&self.ledger, &self.name).await
+            };
+            let newest = tokio::select! {
+                news = self.listener.next() => {
+                    if news.looks > self.looks {
+                        self.looks = news.looks;
+                        self.next_read = Instant::now();
+                    }
+                    news.latest
+                }
+                read = read => {
+                    self.next_read = Instant::now() + self.pause.mul_f64(0.9 + 0.2 * fastrand::f64());
+                    self.pause = (self.pause * 2).min(PAUSES.1);
+                    match read {
+                        Ok((stored, _)) => Some(Arc::new(stored)),
+                        Err(refusal) if refusal.reason == Reason::OperationNotFound => return Err(refusal),
+                        // It is logged where it arose; the next read may go better.
+                        Err(_) => None,
+                    }
+                }
+            };
+            if let Some(stored) = newest.filter(|stored| stored.revision > self.revision) {
+                return self.hand_out(stored);
+            }
+        }
+    }
+
+    fn hand_out(&mut self, stored: Arc<Stored>) -> Result<Arc<Stored>, Refusal> {
+        if !reads::is_visible(&stored, &self.name) {
+            return Err(Refusal::not_found(&self.name));
+        }
+        self.revision = stored.revision;
+        Ok(stored)
+    }
+}

@@ -1,0 +1,86 @@
+//! Calls the API's methods with what HTTP requests say.
+
+use futures::stream::BoxStream;
+use http::Extensions;
+use longshore_core::json;
+use longshore_proto::{
+    longrunning::{Operation, operations_server::Operations},
+    v1::jobs_server::Jobs,
+};
+use prost::{Message, Name};
+use prost_reflect::MethodDescriptor;
+use serde_json::{Map, Value};
+use tonic::{Request, Response, Status, metadata::MetadataMap};
+
+use super::{answer, explain};
+pub(crate) use crate::surface::Method as Rpc;
+use crate::{api::Api, errors::Refusal};
+
+/// What a method answers.
+pub(crate) enum Answer {
+    Whole(Value),
+    States(BoxStream<'static, Result<Operation, Status>>),
+}
+
+/// A request's fields, and what else the client sent.
+pub(crate) struct Call {
+    pub(crate) method: MethodDescriptor,
+    pub(crate) fields: Map<String, Value>,
+    pub(crate) metadata: MetadataMap,
+    pub(crate) extensions: Extensions,
+}
+
+impl Rpc {
+    /// `None` for methods that are not served here.
+    pub(crate) fn of(method: &MethodDescriptor) -> Option<Self> {
+        match method.full_name() {
+            "google.longrunning.Operations.ListOperations" => Some(Self::List),
+            "google.longrunning.Operations.GetOperation" => Some(Self::Get),
+            "google.longrunning.Operations.DeleteOperation" => Some(Self::Delete),
+            "google.longrunning.Operations.CancelOperation" => Some(Self::Cancel),
+            "google.longrunning.Operations.WaitOperation" => Some(Self::Wait),
+            "longshore.v1.Jobs.RunJob" => Some(Self::Run),
+            "longshore.v1.Jobs.WatchOperation" => Some(Self::Watch),
+            _ => None,
+        }
+    }
+
+    /// Calls the method just as gRPC does.
+    pub(crate) async fn call(self, api: &Api, call: Call) -> Result<Answer, Status> {
+        match self {
+            Self::List => {
+                let page = api.list_operations(call.request()?).await?;
+                Ok(Answer::Whole(answer::page(page.get_ref())))
+            }
+            Self::Get => Ok(operation(&api.get_operation(call.request()?).await?)),
+            Self::Wait => Ok(operation(&api.wait_operation(call.request()?).await?)),
+            Self::Run => Ok(operation(&api.run_job(call.request()?).await?)),
+            Self::Delete => {
+                api.delete_operation(call.request()?).await?;
+                Ok(Answer::Whole(Map::new().into()))
+            }
+            Self::Cancel => {
+                api.cancel_operation(call.request()?).await?;
+                Ok(Answer::Whole(Map::new().into()))
+            }
+            Self::Watch => {
+                let states = api.watch_operation(call.request()?).await?;
+                Ok(Answer::States(states.into_inner()))
+            }
+        }
+    }
+}
+
+impl Call {
+    fn request<M: Message + Name + Default>(self) -> Result<Request<M>, Refusal> {
+        let message = match json::message_from_json(Value::Object(self.fields.clone())) {
+            Ok(message) => message,
+            Err(error) => return Err(explain::json(&self.method.input(), &self.fields, &error)),
+        };
+        Ok(Request::from_parts(self.metadata, self.extensions, message))
+    }
+}
+
+fn operation(response: &Response<Operation>) -> Answer {
+    Answer::Whole(json::operation_to_json(response.get_ref()))
+}

@@ -1,0 +1,89 @@
+//! The service `google.longrunning.Operations`.
+
+use longshore_core::{lifecycle::Input, names::OperationName};
+use longshore_proto::longrunning::{
+    CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest,
+    ListOperationsResponse, Operation, WaitOperationRequest, operations_server::Operations,
+};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    api::Api,
+    errors::{Reason, Refusal},
+    reads::{self, once_more},
+    surface::Method,
+};
+
+#[tonic::async_trait]
+impl Operations for Api {
+    async fn list_operations(
+        &self,
+        request: Request<ListOperationsRequest>,
+    ) -> Result<Response<ListOperationsResponse>, Status> {
+        Ok(Response::new(self.list(&request).await?))
+    }
+
+    async fn get_operation(
+        &self,
+        request: Request<GetOperationRequest>,
+    ) -> Result<Response<Operation>, Status> {
+        let (name, surface) = self.named(&request, Method::Get, &request.get_ref().name)?;
+        let (stored, _) = once_more(|_| reads::load(&self.ledger, &name)).await?;
+        Ok(Response::new(surface.operation(&stored.record)))
+    }
+
+    async fn delete_operation(
+        &self,
+        request: Request<DeleteOperationRequest>,
+    ) -> Result<Response<()>, Status> {
+        let (name, _) = self.named(&request, Method::Delete, &request.get_ref().name)?;
+        self.delete(name).await?;
+        Ok(Response::new(()))
+    }
+
+    async fn cancel_operation(
+        &self,
+        request: Request<CancelOperationRequest>,
+    ) -> Result<Response<()>, Status> {
+        let (name, _) = self.named(&request, Method::Cancel, &request.get_ref().name)?;
+        self.cancel(name).await?;
+        Ok(Response::new(()))
+    }
+
+    async fn wait_operation(
+        &self,
+        request: Request<WaitOperationRequest>,
+    ) -> Result<Response<Operation>, Status> {
+        Ok(Response::new(self.wait(request).await?))
+    }
+}
+
+impl Api {
+    async fn cancel(&self, name: OperationName) -> Result<(), Refusal> {
+        let cancel = Input::Cancel { parent: name.parent.clone() };
+        match once_more(|_| self.changes.apply(name.id.clone(), cancel.clone())).await {
+            Ok(_) => Ok(()),
+            Err(refusal) if refusal.reason == Reason::OperationNotFound => {
+                Err(Refusal::not_found(&name))
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    async fn delete(&self, name: OperationName) -> Result<(), Refusal> {
+        let delete = Input::Delete { parent: name.parent.clone() };
+        let attempt =
+            async |attempt| match self.changes.apply(name.id.clone(), delete.clone()).await {
+                Ok(_) => Ok(()),
+                // The attempt before was written after all, and only its answer got lost.
+                Err(refusal) if attempt > 1 && refusal.reason == Reason::OperationNotFound => {
+                    Ok(())
+                }
+                Err(refusal) if refusal.reason == Reason::OperationNotFound => {
+                    Err(Refusal::not_found(&name))
+                }
+                Err(refusal) => Err(refusal),
+            };
+        once_more(attempt).await
+    }
+}

@@ -1,0 +1,109 @@
+//! Puts the gateway together and runs it.
+
+use std::sync::Arc;
+
+use axum::{Router, middleware};
+use longshore_proto::{
+    DESCRIPTORS, longrunning::operations_server::OperationsServer, v1::jobs_server::JobsServer,
+};
+use longshore_state::ledger::Ledger;
+use tokio::{net::TcpListener, task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic_health::{
+    pb::health_server::{Health, HealthServer},
+    server::HealthService,
+};
+use tonic_web::GrpcWebLayer;
+
+use crate::{
+    api::Api,
+    calls, connections, health,
+    http::{self, Http},
+    settings::{Settings, SettingsError},
+};
+
+/// The largest request, in bytes: the largest input, and room for the rest.
+const MAX_REQUEST: usize = 2 << 20;
+/// The largest answer, in bytes. Pages are cut well before.
+const MAX_ANSWER: usize = 8 << 20;
+
+/// Why the gateway can't serve.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its settings can't be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The descriptors that it was built with are damaged.
+    #[error("the API's descriptors can't be served")]
+    Descriptors(#[from] tonic_reflection::server::Error),
+    /// They have HTTP rules that can't be served.
+    #[error("the API can't be served over HTTP/JSON")]
+    Rules(#[from] http::RuleError),
+}
+
+/// Serves the API on a listener until the shutdown: then it reports that it is not serving, asks
+/// clients to leave, ends waits early, and gives calls in flight the grace period.
+///
+/// # Errors
+/// Only at the start.
+pub async fn serve(
+    listener: TcpListener,
+    settings: Settings,
+    ledger: Arc<Ledger>,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let grace = settings.shutdown_grace;
+    let connections = settings.http.clone();
+    let api = Arc::new(Api::new(settings, Arc::clone(&ledger), shutdown.clone())?);
+    let (reporter, health_service) = tonic_health::server::health_reporter();
+    let seen_health = HealthService::from_health_reporter(reporter.clone());
+    let http = Http::new(Arc::clone(&api), seen_health)?;
+    let mut routes = routes(&api, health_service)?
+        .layer(middleware::from_fn_with_state(Arc::new(http), http::serve));
+    if let Some(cors) = http::cors(&connections.cors_origins) {
+        routes = routes.layer(cors);
+    }
+
+    let mut background = JoinSet::new();
+    background.spawn({
+        let (api, shutdown) = (Arc::clone(&api), shutdown.clone());
+        async move { api.hub.run(&**api.ledger.bus(), &shutdown).await }
+    });
+    background.spawn({
+        let shutdown = shutdown.clone();
+        async move { health::run(reporter, &ledger, &shutdown).await }
+    });
+
+    connections::serve(listener, routes, &connections, &shutdown, grace).await;
+    if timeout(grace, api.changes.drain()).await.is_err() {
+        tracing::warn!("others could not be told everything; timers will see to it");
+    }
+    background.shutdown().await;
+    Ok(())
+}
+
+fn routes(api: &Arc<Api>, health: HealthServer<impl Health>) -> Result<Router, Error> {
+    use tonic_reflection::server::Builder;
+    let described = || Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
+    let health_descriptors = tonic_health::pb::FILE_DESCRIPTOR_SET;
+    let operations = OperationsServer::from_arc(Arc::clone(api))
+        .max_decoding_message_size(MAX_REQUEST)
+        .max_encoding_message_size(MAX_ANSWER);
+    let jobs = JobsServer::from_arc(Arc::clone(api))
+        .max_decoding_message_size(MAX_REQUEST)
+        .max_encoding_message_size(MAX_ANSWER);
+    let routes = Routes::new(operations)
+        .add_service(jobs)
+        .add_service(health)
+        .add_service(
+            described().register_encoded_file_descriptor_set(health_descriptors).build_v1()?,
+        )
+        .add_service(
+            described().register_encoded_file_descriptor_set(health_descriptors).build_v1alpha()?,
+        );
+    Ok(routes
+        .into_axum_router()
+        .layer(middleware::from_fn(calls::serve))
+        .layer(GrpcWebLayer::new()))
+}

@@ -1,0 +1,56 @@
+//! `WaitOperation`.
+
+use std::{sync::Arc, time::Duration};
+
+use longshore_proto::longrunning::{Operation, WaitOperationRequest};
+use longshore_state::store::Stored;
+use tokio::time::{Instant, sleep_until};
+use tonic::Request;
+
+use crate::{
+    api::Api,
+    deadline,
+    errors::{Reason, Refusal},
+    surface::Method,
+};
+
+impl Api {
+    /// Answers the moment the operation ends, and at the end of the time with its latest state.
+    pub(crate) async fn wait(
+        &self,
+        request: Request<WaitOperationRequest>,
+    ) -> Result<Operation, Refusal> {
+        let arrived = Instant::now();
+        let (name, surface) = self.named(&request, Method::Wait, &request.get_ref().name)?;
+        let asked_for = request.get_ref().timeout.as_ref().map(timeout).transpose()?;
+        let longest = [asked_for, deadline::time_to_wait(request.metadata())];
+        let end = arrived + longest.into_iter().flatten().fold(surface.max_wait, Duration::min);
+
+        let mut follower = self.follow(name);
+        let mut latest = match follower.read().await {
+            Ok(stored) => Some(stored),
+            // There is time for it to come back.
+            Err(refusal) if refusal.is_transient() && Instant::now() < end => None,
+            Err(refusal) => return Err(refusal),
+        };
+        while !is_done(latest.as_ref()) {
+            tokio::select! {
+                // The end of the operation before the end of the time, if both have come.
+                biased;
+                next = follower.next() => latest = Some(next?),
+                () = sleep_until(end) => break,
+                () = self.shutdown.cancelled() => break,
+            }
+        }
+        latest.map(|stored| surface.operation(&stored.record)).ok_or_else(Refusal::unavailable)
+    }
+}
+
+fn is_done(latest: Option<&Arc<Stored>>) -> bool {
+    latest.is_some_and(|stored| stored.record.is_done())
+}
+
+fn timeout(timeout: &prost_types::Duration) -> Result<Duration, Refusal> {
+    Duration::try_from(*timeout)
+        .map_err(|_| Refusal::field(Reason::InvalidRequest, "timeout", "must not be negative"))
+}
