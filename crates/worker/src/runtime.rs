@@ -1,0 +1,134 @@
+//! The runtime beneath the handlers.
+//!
+//! Per job type one [`queue`] fetches hints, no more than there are free slots; [`claim`] asks for
+//! leave to run them; an [`attempt`] runs the handler and sees that it stops when it has to;
+//! [`report`] tells what became of it; [`renew`] keeps the leases of all that runs, which
+//! [`running`] knows.
+
+mod attempt;
+mod claim;
+mod queue;
+mod renew;
+mod report;
+mod running;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use longshore_bus::Bus;
+use longshore_core::names::{JobType, WorkerInstance};
+use tokio::{sync::Semaphore, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{handler::Handler, settings::Settings, worker::Error};
+use running::Running;
+
+/// How long the jobs that the drain time was too short for have to end by themselves.
+const DRAIN_GRACE: Duration = Duration::from_secs(5);
+/// How long it may take after that to report that they were handed back.
+const HAND_BACK: Duration = Duration::from_secs(3);
+
+/// What is run for the jobs of a type.
+pub(crate) struct Job {
+    pub(crate) job_type: JobType,
+    /// How many at once.
+    pub(crate) concurrency: usize,
+    /// How long one that is to stop has to end by itself.
+    pub(crate) grace: Duration,
+    pub(crate) handler: Handler,
+}
+
+/// What all tasks of a worker share.
+pub(crate) struct Shared {
+    bus: Arc<dyn Bus>,
+    settings: Settings,
+    instance: WorkerInstance,
+    running: Arc<Running>,
+    /// Slots over all job types.
+    slots: Arc<Semaphore>,
+    /// Claims and attempts.
+    tasks: TaskTracker,
+    /// No more claims.
+    shutdown: CancellationToken,
+    /// No more time for what runs.
+    drained: CancellationToken,
+    /// The end of all tasks.
+    halt: CancellationToken,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        bus: Arc<dyn Bus>,
+        settings: Settings,
+        instance: WorkerInstance,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let slots = settings.slots.map_or(Semaphore::MAX_PERMITS, usize::from);
+        Self {
+            bus,
+            settings,
+            instance,
+            running: Arc::default(),
+            slots: Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS))),
+            tasks: TaskTracker::new(),
+            shutdown,
+            drained: CancellationToken::new(),
+            halt: CancellationToken::new(),
+        }
+    }
+
+    pub(crate) async fn run(self: Arc<Self>, jobs: Vec<Job>) -> Result<(), Error> {
+        let _halt = self.halt.clone().drop_guard();
+        let Some(interrupts) = renew::subscribe(&self).await else { return Ok(()) };
+        let keepers = TaskTracker::new();
+        keepers.spawn(self.until_halt(renew::interrupts(self.clone(), interrupts)));
+        keepers.spawn(self.until_halt(renew::renew(self.clone())));
+
+        tracing::info!(worker = %self.instance, jobs = jobs.len(), "the worker is ready");
+        let queues = TaskTracker::new();
+        let idle = jobs.is_empty();
+        for job in jobs {
+            queues.spawn(self.until_halt(queue::run(self.clone(), Arc::new(job))));
+        }
+        queues.close();
+        if idle {
+            self.shutdown.cancelled().await;
+        }
+        queues.wait().await;
+        self.drain().await;
+        if self.shutdown.is_cancelled() { Ok(()) } else { Err(Error::BusClosed) }
+    }
+
+    /// Lets what runs come to its end.
+    async fn drain(&self) {
+        self.tasks.close();
+        tracing::info!(running = self.tasks.len(), "no more claims; waiting for what runs");
+        if timeout(self.settings.drain_timeout, self.tasks.wait()).await.is_ok() {
+            return;
+        }
+        tracing::warn!(running = self.tasks.len(), "handing back what did not end in time");
+        self.drained.cancel();
+        if timeout(DRAIN_GRACE + HAND_BACK, self.tasks.wait()).await.is_err() {
+            tracing::warn!(running = self.tasks.len(), "could not hand all of it back");
+        }
+        self.halt.cancel();
+        self.tasks.wait().await;
+    }
+
+    /// The future, which is dropped should the worker halt.
+    fn until_halt<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        future: F,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let halt = self.halt.clone();
+        async move {
+            // Whether it ended or was dropped makes no difference here.
+            let _ended: Option<()> = halt.run_until_cancelled(Box::pin(future)).await;
+        }
+    }
+}
+
+/// The pause after so many failures (from 0): 100 ms, doubled up to 5 s, the last half random.
+fn pause(failures: u32) -> Duration {
+    let full = Duration::from_millis(100 << failures.min(6)).min(Duration::from_secs(5));
+    full.mul_f64(0.5 + fastrand::f64() / 2.0)
+}

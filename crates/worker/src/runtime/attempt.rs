@@ -1,0 +1,215 @@
+//! Runs one attempt, and sees that it stops when it has to.
+
+use std::{any::Any, error::Error as StdError, future::pending, sync::Arc, time::Duration};
+
+use longshore_core::{
+    codec,
+    names::{OperationId, OperationName, Parent},
+    record::{self, Payload},
+    telemetry,
+    time::span,
+};
+use longshore_proto::{
+    internal::{Grant, event},
+    rpc::Code,
+};
+use tokio::{
+    task::JoinError,
+    time::{Instant, sleep, sleep_until},
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tracing::{Instrument, Span};
+
+use super::{
+    DRAIN_GRACE, Job, Shared,
+    queue::Slot,
+    report::{self, Pacer, Reporter},
+    running::{Given, Tenure},
+};
+use crate::{
+    context::{Context, StopReason},
+    error::JobError,
+};
+
+type Outcome = Result<Payload, JobError>;
+
+/// Runs what was granted, from before it starts until its end is reported.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    job: Arc<Job>,
+    slot: Slot,
+    (id, claim): (OperationId, u64),
+    grant: Grant,
+    asked: Instant,
+) {
+    let given = Given { asked, span: span(grant.lease) };
+    let attempt = grant.attempt;
+    let Some(mut tenure) = shared.running.enter(&id, attempt, given).await else {
+        tracing::warn!(%id, attempt, "granted what runs here already");
+        return;
+    };
+    if grant.cancel_requested {
+        tenure.cancel.cancel();
+    }
+    let span = tracing::info_span!("job", operation = %id, attempt, job_type = %job.job_type);
+    let (name, what) = match read(id.clone(), &grant.parent, grant.job) {
+        Ok(read) => read,
+        Err(error) => {
+            tracing::error!(parent: &span, error = &*error, "can't read the job");
+            let error =
+                JobError::new(Code::Internal, format!("the worker can't read the job: {error}"));
+            let reporter =
+                Reporter { shared, id, attempt, claim, trace: record::TraceContext::default() };
+            reporter.outcome(&mut tenure, report::failed(error)).await;
+            return;
+        }
+    };
+    telemetry::follow(&span, &what.trace);
+    let trace = telemetry::context_of(&span, &what.trace);
+    let context = Context::new(name, Arc::new(what), attempt, grant.failures, trace.clone());
+    let reporter = Reporter { shared, id, attempt, claim, trace };
+    async {
+        if let Some(outcome) = perform(&reporter, &job, &context, &mut tenure).await {
+            reporter.outcome(&mut tenure, event(outcome, &context)).await;
+        }
+    }
+    .instrument(span)
+    .await;
+    // Only now may the slot go to another: what is not reported is still in memory.
+    drop(slot);
+}
+
+fn read(
+    id: OperationId,
+    parent: &str,
+    job: Option<longshore_proto::internal::Job>,
+) -> Result<(OperationName, record::Job), Box<dyn StdError + Send + Sync>> {
+    let job = codec::job_from_message(job.ok_or("there is none")?)?;
+    Ok((OperationName { parent: Parent::parse(parent)?, id }, job))
+}
+
+/// Runs the handler; `None` if the attempt is lost and nobody is to be told how it ended.
+async fn perform(
+    reporter: &Reporter,
+    job: &Job,
+    context: &Context,
+    tenure: &mut Tenure,
+) -> Option<Outcome> {
+    if reporter.shared.shutdown.is_cancelled() {
+        context.stop(StopReason::Draining);
+        return Some(Err(JobError::cancelled()));
+    }
+    tracing::info!("the job starts");
+    // A task of its own: should the handler block its thread, leases are kept all the same.
+    let future =
+        (job.handler)(context.input().cloned(), context.clone()).instrument(Span::current());
+    let mut handler = AbortOnDropHandle::new(tokio::spawn(future));
+    let mut pacer = Pacer::new(reporter, context.progress());
+    let cancel = tenure.cancel.clone();
+    let ending = tokio::select! {
+        biased;
+        () = tenure.over() => Ending::Lost,
+        result = &mut handler => Ending::Returned(result.unwrap_or_else(|error| Err(crashed(error)))),
+        () = pacer.run() => Ending::OutOfTime,
+        () = stop(reporter, job, context, &cancel) => Ending::OutOfTime,
+    };
+    let outcome = match ending {
+        Ending::Returned(outcome) => outcome,
+        Ending::Lost => {
+            end(handler).await;
+            tracing::warn!("the lease is over: the job was stopped");
+            return None;
+        }
+        Ending::OutOfTime => {
+            end(handler).await;
+            Err(JobError::cancelled())
+        }
+    };
+    pacer.finish().await;
+    Some(outcome)
+}
+
+enum Ending {
+    /// The handler came to its end.
+    Returned(Outcome),
+    /// The attempt is, or may be, another worker's.
+    Lost,
+    /// The handler was to stop, and has not.
+    OutOfTime,
+}
+
+/// Drops the handler's future; it has stopped for certain only when this returns.
+async fn end<T>(handler: AbortOnDropHandle<T>) {
+    handler.abort();
+    drop(handler.await);
+}
+
+/// Tells the job to stop when it is time to, and completes when it has had time enough.
+async fn stop(reporter: &Reporter, job: &Job, context: &Context, cancel: &CancellationToken) {
+    let drained = &reporter.shared.drained;
+    let reason = tokio::select! {
+        biased;
+        () = cancel.cancelled() => StopReason::Cancelled,
+        () = over(context.deadline()) => StopReason::TimedOut,
+        () = drained.cancelled() => StopReason::Draining,
+    };
+    tracing::info!(?reason, "the job is told to stop");
+    context.stop(reason);
+    let left = async {
+        drained.cancelled().await;
+        sleep(DRAIN_GRACE).await;
+    };
+    tokio::select! {
+        biased;
+        () = sleep(job.grace) => {}
+        () = left => {}
+    }
+}
+
+async fn over(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => pending().await,
+    }
+}
+
+fn crashed(error: JoinError) -> JobError {
+    let what = match error.try_into_panic() {
+        Ok(panic) => said(&*panic).to_owned(),
+        Err(error) => error.to_string(),
+    };
+    tracing::error!(panic = what, "the job panicked");
+    JobError::new(Code::Internal, format!("the job panicked: {what}"))
+}
+
+fn said(panic: &(dyn Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (None, Some(text)) => text,
+        (None, None) => "without a word",
+    }
+}
+
+/// What is reported. A response always counts: the work was done. An error of a job that was to
+/// stop says no more than that it did.
+fn event(outcome: Outcome, context: &Context) -> event::Event {
+    let error = match (outcome, context.stop_reason()) {
+        (Ok(response), _) => {
+            tracing::info!("the job has completed");
+            return event::Event::Completed(codec::payload_to_message(response));
+        }
+        (Err(error), None) => error,
+        (Err(_), Some(StopReason::Cancelled)) => JobError::cancelled(),
+        (Err(_), Some(StopReason::TimedOut)) => timed_out(context.run_timeout()),
+        (Err(_), Some(StopReason::Draining)) => JobError::handed_back(),
+    };
+    tracing::info!(%error, verdict = ?error.verdict(), "the job has not completed");
+    report::failed(error)
+}
+
+fn timed_out(run_timeout: Option<Duration>) -> JobError {
+    let run_timeout = run_timeout.unwrap_or_default();
+    let message =
+        format!("the attempt exceeded its run_timeout of {} s", run_timeout.as_secs_f64());
+    JobError::new(Code::DeadlineExceeded, message)
+}

@@ -1,0 +1,141 @@
+//! Tells the state role how attempts go and how they ended.
+
+use std::{error::Error as StdError, future::pending, sync::Arc, time::Duration};
+
+use longshore_bus::{self as bus, Message, subjects};
+use longshore_core::{codec, names::OperationId, record::TraceContext};
+use longshore_proto::{
+    internal::{Event, event},
+    rpc::Code,
+};
+use prost::Message as _;
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+
+use super::{Shared, pause, running::Tenure};
+use crate::{error::JobError, progress::Progress};
+
+/// Over how many subjects events spread. Any number will do: it says nothing about the store.
+const SUBJECTS: u16 = 16;
+/// How long the end of an attempt waits for its last progress to be sent.
+const LAST_PROGRESS: Duration = Duration::from_secs(1);
+/// What may be too much for one message.
+const LARGE: usize = 256 * 1024;
+
+/// The way of one attempt's reports.
+pub(super) struct Reporter {
+    pub(super) shared: Arc<Shared>,
+    pub(super) id: OperationId,
+    pub(super) attempt: u32,
+    pub(super) claim: u64,
+    pub(super) trace: TraceContext,
+}
+
+impl Reporter {
+    fn message(&self, event: event::Event) -> Message {
+        let event = Event {
+            id: self.id.to_string(),
+            attempt: self.attempt,
+            claim: self.claim,
+            event: Some(event),
+        };
+        Message {
+            subject: subjects::event(&self.id, SUBJECTS),
+            trace: self.trace.clone(),
+            payload: event.encode_to_vec().into(),
+        }
+    }
+
+    /// Reports the end, as often as it takes: until it is stored, or the attempt is lost for
+    /// certain, so that nobody wants to know any more.
+    pub(super) async fn outcome(&self, tenure: &mut Tenure, event: event::Event) {
+        let mut message = self.message(event);
+        let mut failures = 0;
+        loop {
+            let stored = tokio::select! {
+                biased;
+                () = tenure.lost() => {
+                    tracing::warn!("the end of the attempt goes unreported: it is not ours any more");
+                    return;
+                }
+                stored = self.shared.bus.enqueue(message.clone()) => stored,
+            };
+            let Err(error) = stored else { return };
+            let size = message.payload.len();
+            tracing::warn!(error = &error as &dyn StdError, size, "can't report the end yet");
+            if matches!(error, bus::Error::Refused { .. }) && size > LARGE && failures >= 2 {
+                message = self.message(too_large(size));
+            }
+            tokio::select! {
+                biased;
+                () = tenure.lost() => {}
+                () = sleep(pause(failures)) => {}
+            }
+            failures += 1;
+        }
+    }
+}
+
+fn too_large(size: usize) -> event::Event {
+    let message = format!("the bus refuses the job's outcome: it takes {size} bytes");
+    failed(JobError::fatal(Code::ResourceExhausted, message))
+}
+
+/// The end by an error.
+pub(super) fn failed(error: JobError) -> event::Event {
+    event::Event::Failed(codec::failure_to_message(error.into_failure()))
+}
+
+/// Sends the newest progress of an attempt, and no more than one in an interval; at most one is
+/// on its way.
+pub(super) struct Pacer<'a> {
+    reporter: &'a Reporter,
+    newest: watch::Receiver<Progress>,
+    sequence: u64,
+    /// The newest that was taken may not have arrived.
+    unsent: bool,
+}
+
+impl<'a> Pacer<'a> {
+    pub(super) fn new(reporter: &'a Reporter, newest: watch::Receiver<Progress>) -> Self {
+        Self { reporter, newest, sequence: 0, unsent: false }
+    }
+
+    /// Sends whatever is reported. Never completes; may be dropped at any point.
+    pub(super) async fn run(&mut self) {
+        loop {
+            if !self.unsent && self.newest.changed().await.is_err() {
+                // Nobody is left who could report anything.
+                pending::<()>().await;
+            }
+            self.send().await;
+            sleep(self.reporter.shared.settings.progress_interval).await;
+        }
+    }
+
+    /// Sends what is not sent yet, if that does not take long.
+    pub(super) async fn finish(&mut self) {
+        if self.unsent || self.newest.has_changed().unwrap_or(false) {
+            // Progress may get lost.
+            drop(timeout(LAST_PROGRESS, self.send()).await);
+        }
+    }
+
+    async fn send(&mut self) {
+        let progress = self.newest.borrow_and_update().clone();
+        self.unsent = true;
+        self.sequence += 1;
+        let progress = codec::progress_to_message(progress.into_record(self.sequence));
+        let message = self.reporter.message(event::Event::Progress(progress));
+        match self.reporter.shared.bus.enqueue(message).await {
+            Ok(()) => self.unsent = false,
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn StdError, "could not send progress");
+                // What is refused now will be refused again.
+                self.unsent = !matches!(error, bus::Error::Refused { .. });
+            }
+        }
+    }
+}
