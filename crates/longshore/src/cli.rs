@@ -1,0 +1,109 @@
+//! The command line: what can be said, not what is done about it.
+
+mod client;
+mod role;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+pub(crate) use client::{Connection, Format, Input, List, Named, Priority, Run, Wait};
+pub(crate) use role::{Demo, Dev, Flags, Gateway, State, Worker};
+
+/// Follows slow work by google.longrunning.Operations: submit jobs, run them on workers, watch,
+/// wait for, cancel and delete their operations.
+#[derive(Debug, Parser)]
+#[command(name = "longshore", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Files with types of messages of your own, as encoded google.protobuf.FileDescriptorSets.
+    #[arg(
+        long,
+        global = true,
+        env = "LONGSHORE_TYPES",
+        value_delimiter = ',',
+        value_name = "FILE"
+    )]
+    pub types: Vec<PathBuf>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Shows the main job on a real one: run it, follow it, cancel it.
+    Demo(Demo),
+    /// Serves everything in one process, with nothing else to install.
+    Dev(Dev),
+    /// Serves the API.
+    Gateway(Gateway),
+    /// Answers workers, applies their events, fires timers.
+    State(State),
+    /// Runs jobs.
+    Worker(Worker),
+    /// Submits a job and shows its operation.
+    Run(Box<Run>),
+    /// Shows an operation.
+    Get(Named),
+    /// Lists operations, newest first.
+    List(List),
+    /// Waits until an operation has ended.
+    Wait(Wait),
+    /// Shows an operation's progress until it has ended.
+    Watch(Named),
+    /// Asks for the work of an operation to stop.
+    Cancel(Named),
+    /// Forgets an operation, without stopping its work.
+    Delete(Named),
+}
+
+impl Command {
+    /// Whether it reads settings.
+    pub(crate) fn is_role(&self) -> bool {
+        matches!(self, Self::Dev(_) | Self::Gateway(_) | Self::State(_) | Self::Worker(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::{Cli, Command};
+
+    #[test]
+    fn is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_says_what_it_does() {
+        for command in Cli::command().get_subcommands() {
+            for option in command.get_arguments() {
+                assert!(option.get_help().is_some(), "{} {}", command.get_name(), option.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn a_bare_id_names_an_operation_without_a_parent() {
+        let parse = |name: &str| match Cli::parse_from(["longshore", "get", name]).command {
+            Command::Get(named) => named.name,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(parse("abc"), "operations/abc");
+        assert_eq!(parse("projects/p/operations/abc"), "projects/p/operations/abc");
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let refused = |line: &str| Cli::try_parse_from(line.split(' ')).is_err();
+        assert!(refused("longshore run hash --input {} --typed-input {}"));
+        assert!(refused("longshore run hash --at 2030-01-01T00:00:00Z --delay 1s"));
+        assert!(refused("longshore run hash --label novalue"));
+        assert!(refused("longshore run hash --delay soon"));
+        assert!(refused("longshore run hash --wait --watch"));
+        assert!(refused("longshore get"));
+        assert!(refused("longshore"));
+    }
+}

@@ -1,0 +1,116 @@
+//! How operations look.
+
+use std::io::{self, Write};
+
+use comfy_table::{Table, presets};
+use jiff::Timestamp;
+use longshore_core::json::operation_to_json;
+use longshore_proto::{
+    longrunning::Operation,
+    v1::{OperationMetadata, operation_metadata::State},
+};
+use prost::{Message, Name};
+
+use super::progress;
+use crate::cli::Format;
+
+/// Writes a line to standard output.
+///
+/// # Errors
+/// If nobody reads it.
+pub(crate) fn say(line: &str) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{line}")
+}
+
+/// Writes a line to standard error.
+///
+/// # Errors
+/// If nobody reads it.
+pub(crate) fn complain(line: &str) -> io::Result<()> {
+    writeln!(io::stderr().lock(), "longshore: {line}")
+}
+
+/// Shows one operation on standard output.
+///
+/// # Errors
+/// If nobody reads it.
+pub(crate) fn show(format: Format, operation: &Operation) -> io::Result<()> {
+    match format {
+        Format::Json => say(&format!("{:#}", operation_to_json(operation))),
+        Format::Table => say(&table(std::slice::from_ref(operation))),
+        Format::Name => say(&operation.name),
+    }
+}
+
+/// The metadata, if they are of our type: a server may show others.
+pub(super) fn metadata(operation: &Operation) -> Option<OperationMetadata> {
+    let any = operation.metadata.as_ref()?;
+    (any.type_url == OperationMetadata::type_url())
+        .then(|| OperationMetadata::decode(any.value.as_slice()).ok())?
+}
+
+/// Operations as a table: one line each, under a line of headings.
+pub(super) fn table(operations: &[Operation]) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(["NAME", "TYPE", "STATE", "PROGRESS", "ATTEMPT", "CREATED"]);
+    for operation in operations {
+        let metadata = metadata(operation).unwrap_or_default();
+        table.add_row([
+            operation.name.clone(),
+            metadata.job_type.clone(),
+            state(operation, &metadata).to_owned(),
+            progress::amount(&metadata).unwrap_or_default(),
+            metadata.attempt.to_string(),
+            metadata.create_time.as_ref().map(time).unwrap_or_default(),
+        ]);
+    }
+    let lines: Vec<String> = table.lines().map(|line| line.trim().to_owned()).collect();
+    lines.join("\n")
+}
+
+fn state(operation: &Operation, metadata: &OperationMetadata) -> &'static str {
+    match metadata.state() {
+        State::Unspecified if operation.done => "DONE",
+        State::Unspecified => "NOT DONE",
+        state => state.as_str_name(),
+    }
+}
+
+fn time(time: &prost_types::Timestamp) -> String {
+    // Whole seconds; what comes from a server may be anything.
+    Timestamp::from_second(time.seconds).map(|time| time.to_string()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_proto::v1::Progress;
+    use prost_types::Any;
+
+    use super::*;
+
+    #[test]
+    fn a_table_has_a_line_for_each() {
+        let metadata = OperationMetadata {
+            state: State::Running.into(),
+            job_type: "hash".into(),
+            attempt: 2,
+            create_time: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 5 }),
+            progress: Some(Progress { percent: Some(12.5), ..Progress::default() }),
+            ..OperationMetadata::default()
+        };
+        let any = Any { type_url: OperationMetadata::type_url(), value: metadata.encode_to_vec() };
+        let ours =
+            Operation { name: "operations/a".into(), metadata: Some(any), ..Operation::default() };
+        let others = Operation { name: "operations/b".into(), done: true, ..Operation::default() };
+        let table = table(&[ours, others]);
+        let words: Vec<Vec<&str>> =
+            table.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(words[0], ["NAME", "TYPE", "STATE", "PROGRESS", "ATTEMPT", "CREATED"]);
+        assert_eq!(
+            words[1],
+            ["operations/a", "hash", "RUNNING", "12%", "2", "2023-11-14T22:13:20Z"]
+        );
+        assert_eq!(words[2], ["operations/b", "DONE", "0"]);
+    }
+}

@@ -1,0 +1,9 @@
+//! The command as a process: what it prints and how it exits.
+
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+mod client;
+mod demo;
+mod process;
+mod roles;
+mod types;
