@@ -1,7 +1,6 @@
 //! A server that the test owns.
 
 pub(crate) mod nats;
-mod process;
 pub(crate) mod redis;
 
 use std::{
@@ -9,14 +8,14 @@ use std::{
     io,
     net::TcpListener,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-use crate::eventually;
-use process::Process;
+use crate::{Process, eventually};
 
 /// A redis-server of one's own.
 pub type RedisServer = Server<redis::Redis>;
@@ -194,8 +193,9 @@ impl<K: Kind> Server<K> {
         let mut arguments = K::arguments(self.port, &self.name, &self.data());
         arguments.extend(self.arguments.iter().map(OsString::from));
         let program = find(K::PROGRAM, K::VARIABLE);
-        let mut process =
-            Process::spawn(&program, &arguments, &self.data(), &self.dir.path().join("log"));
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(self.data());
+        let mut process = Process::spawn(&mut command, &self.dir.path().join("log"));
         let pid = process.pid();
         let (port, name) = (self.port, &self.name);
         let ours = eventually(PATIENCE, || {
@@ -224,7 +224,10 @@ impl<K: Kind> Server<K> {
 /// A port that nobody listens on now. It is outside of the range from which the system gives ports
 /// to clients: there a client that tries to reach a stopped server can be given the server's own
 /// port and connect to itself.
-fn free_port() -> u16 {
+///
+/// # Panics
+/// If none is found.
+pub fn free_port() -> u16 {
     (0..1000)
         .map(|_| fastrand::u16(10_000..32_000))
         .find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok())

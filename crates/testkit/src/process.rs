@@ -1,8 +1,7 @@
 use std::{
-    ffi::OsString,
     fs::OpenOptions,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
 };
 
 use nix::{
@@ -11,24 +10,26 @@ use nix::{
 };
 
 /// A child process that is killed on drop, or soon after this process has died.
-pub(super) struct Process {
+pub struct Process {
     child: Child,
     /// A shell that reads from a pipe to this process: at its end it kills the child.
     watcher: Child,
 }
 
 impl Process {
-    pub(super) fn spawn(program: &Path, arguments: &[OsString], folder: &Path, log: &Path) -> Self {
+    /// Starts a program, without input; what it says is added to the file.
+    ///
+    /// # Panics
+    /// If it can't be started.
+    pub fn spawn(command: &mut Command, log: &Path) -> Self {
         let log =
             OpenOptions::new().create(true).append(true).open(log).expect("the log can be opened");
-        let child = Command::new(program)
-            .args(arguments)
-            .current_dir(folder)
+        let child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be shared"))
             .stderr(log)
             .spawn()
-            .unwrap_or_else(|error| panic!("{} can't be started: {error}", program.display()));
+            .unwrap_or_else(|error| panic!("{command:?} can't be started: {error}"));
         let watcher = Command::new("sh")
             .args(["-c", "read -r _; kill -9 \"$0\"", &child.id().to_string()])
             .stdin(Stdio::piped())
@@ -39,17 +40,26 @@ impl Process {
         Self { child, watcher }
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    /// Its number.
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub(super) fn has_ended(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(Some(_)))
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.exit_status().is_some()
     }
 
-    pub(super) fn signal(&self, signal: Signal) {
+    /// How it ended, if it has.
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Sends it a signal, which does nothing if it has ended.
+    pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed());
-        kill(pid, signal).expect("the process has not been waited for, so it can be signalled");
+        // Fails only if it has ended and was waited for.
+        kill(pid, signal).ok();
     }
 }
 
