@@ -18,8 +18,9 @@ use crate::{
     surface::{Method, Surface, Surfaces},
 };
 
-/// The API, whichever way it is called: the generated service traits are implemented for it.
-pub(crate) struct Api {
+/// The API, whichever way it is called: the generated service traits `Operations` and `Jobs` are
+/// implemented for it. [`serve`](crate::serve) puts it on a listener.
+pub struct Api {
     pub(crate) settings: Settings,
     pub(crate) surfaces: Surfaces,
     pub(crate) ledger: Arc<Ledger>,
@@ -30,9 +31,11 @@ pub(crate) struct Api {
 }
 
 impl Api {
+    /// The API over a ledger. From the shutdown on, whoever waits or watches is answered.
+    ///
     /// # Errors
     /// If the settings can't be used.
-    pub(crate) fn new(
+    pub fn new(
         settings: Settings,
         ledger: Arc<Ledger>,
         shutdown: CancellationToken,
@@ -43,6 +46,16 @@ impl Api {
         let hub = Arc::new(Hub::default());
         let seal_key = SealKey::default();
         Ok(Self { settings, surfaces, ledger, changes, seal_key, hub, shutdown })
+    }
+
+    /// Hears of changes for those who wait and watch, until the shutdown.
+    pub async fn hear(&self) {
+        self.hub.run(&**self.ledger.bus(), &self.shutdown).await;
+    }
+
+    /// Waits until others have been told of all that was changed.
+    pub async fn drain(&self) {
+        self.changes.drain().await;
     }
 
     /// The operation that a call names, and the surface that it belongs to.

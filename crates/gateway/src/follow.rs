@@ -59,6 +59,7 @@ impl Follower {
                 reads::load(&self.ledger, &self.name).await
             };
             let newest = tokio::select! {
+                biased;
                 news = self.listener.next() => {
                     if news.looks > self.looks {
                         self.looks = news.looks;

@@ -1,7 +1,7 @@
 //! Hears of all changes by one subscription and passes them to those calls that wait for them.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -29,7 +29,8 @@ pub(crate) struct News {
 /// Passes changes on. Holds something only for operations that somebody listens for.
 #[derive(Default)]
 pub(crate) struct Hub {
-    interests: Mutex<HashMap<Box<str>, watch::Sender<News>>>,
+    /// In order, so that a simulation wakes them in the same one each time.
+    interests: Mutex<BTreeMap<Box<str>, watch::Sender<News>>>,
 }
 
 /// Hears of one operation until it is dropped.
@@ -89,10 +90,8 @@ impl Hub {
         let mut has_status = true;
         loop {
             tokio::select! {
-                incoming = subscription.next() => match incoming {
-                    Some(incoming) => self.pass_on(&incoming.message),
-                    None => return,
-                },
+                // What is rare first: a flood of changes must not keep it from being seen.
+                biased;
                 changed = status.changed(), if has_status => {
                     has_status = changed.is_ok();
                     // It may have been away, and what was sent meanwhile is lost.
@@ -100,6 +99,10 @@ impl Hub {
                         self.look_everywhere();
                     }
                 }
+                incoming = subscription.next() => match incoming {
+                    Some(incoming) => self.pass_on(&incoming.message),
+                    None => return,
+                },
             }
         }
     }
@@ -128,7 +131,7 @@ impl Hub {
         }
     }
 
-    fn interests(&self) -> MutexGuard<'_, HashMap<Box<str>, watch::Sender<News>>> {
+    fn interests(&self) -> MutexGuard<'_, BTreeMap<Box<str>, watch::Sender<News>>> {
         // Nothing panics while it is locked, and every state of the map is a good one.
         self.interests.lock().unwrap_or_else(PoisonError::into_inner)
     }

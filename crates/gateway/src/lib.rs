@@ -29,6 +29,7 @@ mod validate;
 mod wait;
 mod watch;
 
+pub use api::Api;
 pub use errors::{DOMAIN, Reason};
 pub use http::RuleError;
 pub use server::{Error, serve};

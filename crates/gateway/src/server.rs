@@ -67,8 +67,8 @@ pub async fn serve(
 
     let mut background = JoinSet::new();
     background.spawn({
-        let (api, shutdown) = (Arc::clone(&api), shutdown.clone());
-        async move { api.hub.run(&**api.ledger.bus(), &shutdown).await }
+        let api = Arc::clone(&api);
+        async move { api.hear().await }
     });
     background.spawn({
         let shutdown = shutdown.clone();
@@ -76,7 +76,7 @@ pub async fn serve(
     });
 
     connections::serve(listener, routes, &connections, &shutdown, grace).await;
-    if timeout(grace, api.changes.drain()).await.is_err() {
+    if timeout(grace, api.drain()).await.is_err() {
         tracing::warn!("others could not be told everything; timers will see to it");
     }
     background.shutdown().await;
