@@ -3,13 +3,14 @@
 //! Nothing here is part of the product.
 #![expect(clippy::print_stdout, reason = "a chore talks to the one who runs it")]
 
+mod chaos;
 mod check;
 mod clients;
 mod servers;
 mod shell;
 mod sim;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -34,6 +35,14 @@ enum Chore {
     },
     /// Run the simulation over so many seeds; the first that fails is printed with its history.
     Sim(sim::Seeds),
+    /// Break an installation of real processes on real servers, and check that nothing was lost;
+    /// `--help` after it shows what it takes.
+    #[command(disable_help_flag = true)]
+    Chaos {
+        /// For the cases' own binary: --case NAME, --seed S, --minutes M, --quick, --list.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Find or install the servers that the tests need, and say where they are.
     Servers,
 }
@@ -43,6 +52,7 @@ fn main() -> ExitCode {
         Chore::Test => check::all(),
         Chore::Clients { only } => check::clients(&only),
         Chore::Sim(seeds) => sim::run(&seeds),
+        Chore::Chaos { arguments } => chaos::chaos(&arguments),
         Chore::Servers => servers::find_or_install().map(|servers| {
             println!("redis-server: {}", servers.redis.display());
             println!("nats-server: {}", servers.nats.display());
