@@ -1,6 +1,6 @@
 //! What all methods share.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use longshore_core::{names::OperationName, record::TraceContext, telemetry};
 use longshore_state::ledger::Ledger;
@@ -10,10 +10,12 @@ use tracing::Span;
 
 use crate::{
     changes::Changes,
+    deadline,
     errors::{Reason, Refusal},
     follow::Follower,
     hub::Hub,
     page::SealKey,
+    reads::Reader,
     settings::{Settings, SettingsError},
     surface::{Method, Surface, Surfaces},
 };
@@ -27,6 +29,7 @@ pub struct Api {
     pub(crate) changes: Changes,
     pub(crate) seal_key: SealKey,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) reader: Arc<Reader>,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -42,10 +45,12 @@ impl Api {
     ) -> Result<Self, SettingsError> {
         settings.check()?;
         let surfaces = Surfaces::new(&settings)?;
-        let changes = Changes::new(Arc::clone(&ledger));
+        let limit = settings.call_timeout;
+        let changes = Changes::new(Arc::clone(&ledger), limit);
+        let reader = Arc::new(Reader::new(Arc::clone(&ledger), limit));
         let hub = Arc::new(Hub::default());
         let seal_key = SealKey::default();
-        Ok(Self { settings, surfaces, ledger, changes, seal_key, hub, shutdown })
+        Ok(Self { settings, surfaces, ledger, changes, seal_key, hub, reader, shutdown })
     }
 
     /// Hears of changes for those who wait and watch, until the shutdown.
@@ -72,7 +77,13 @@ impl Api {
 
     /// Begins to follow an operation.
     pub(crate) fn follow(&self, name: OperationName) -> Follower {
-        Follower::new(Arc::clone(&self.ledger), &self.hub, name)
+        Follower::new(Arc::clone(&self.reader), &self.hub, name)
+    }
+
+    /// How long a call may take.
+    pub(crate) fn time_for(&self, metadata: &MetadataMap) -> Duration {
+        let longest = self.settings.call_timeout;
+        deadline::time_to_wait(metadata).map_or(longest, |time| time.min(longest))
     }
 }
 

@@ -1,8 +1,16 @@
-//! What surrounds every call: its span, and that no error leaves without an `ErrorInfo`.
+//! What surrounds every call: its span, that no error leaves without an `ErrorInfo`, and that none
+//! that a client leaves open holds up the end.
 
-use axum::{extract::Request, middleware::Next, response::Response};
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
+};
+use futures::StreamExt;
 use http::HeaderMap;
 use longshore_core::telemetry;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use tracing::{Instrument, Span, field::Empty};
 
@@ -23,9 +31,21 @@ const METHODS: [&str; 11] = [
     "longshore.v1.Jobs/WatchOperation",
 ];
 
+/// The service whose calls last for as long as the client likes.
+const CONVERSATIONS: &str = "/grpc.reflection.";
+
 /// Serves a call within a span of its own, which is part of the client's trace.
-pub(crate) async fn serve(request: Request, next: Next) -> Response {
+pub(crate) async fn serve(
+    State(closing): State<CancellationToken>,
+    request: Request,
+    next: Next,
+) -> Response {
     let span = span(&request);
+    let request = if request.uri().path().starts_with(CONVERSATIONS) {
+        request.map(|body| ended_by(closing, body))
+    } else {
+        request
+    };
     let mut response = next.run(request).instrument(span.clone()).await;
     let status = Status::from_header_map(response.headers());
     record(&span, status.as_ref().map_or(Code::Ok, Status::code));
@@ -35,6 +55,11 @@ pub(crate) async fn serve(request: Request, next: Next) -> Response {
         explain(&status, response.headers_mut());
     }
     response
+}
+
+/// A body that ends with the gateway, as if the client had no more to say.
+fn ended_by(closing: CancellationToken, body: Body) -> Body {
+    Body::from_stream(body.into_data_stream().take_until(closing.cancelled_owned()))
 }
 
 fn span(request: &Request) -> Span {

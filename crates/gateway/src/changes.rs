@@ -23,11 +23,13 @@ pub(crate) struct Changes {
     ledger: Arc<Ledger>,
     tasks: TaskTracker,
     room: Arc<Semaphore>,
+    limit: Duration,
 }
 
 impl Changes {
-    pub(crate) fn new(ledger: Arc<Ledger>) -> Self {
-        Self { ledger, tasks: TaskTracker::new(), room: Arc::new(Semaphore::new(ROOM)) }
+    /// Changes that take at most so long each.
+    pub(crate) fn new(ledger: Arc<Ledger>, limit: Duration) -> Self {
+        Self { ledger, tasks: TaskTracker::new(), room: Arc::new(Semaphore::new(ROOM)), limit }
     }
 
     /// Applies one input. It goes on even if the client hangs up meanwhile: a commit without its
@@ -40,8 +42,9 @@ impl Changes {
         let (answer, answered) = oneshot::channel();
         let ledger = Arc::clone(&self.ledger);
         let room = Arc::clone(&self.room);
+        let limit = self.limit;
         let work = async move {
-            let applied = bounded(ledger.apply(id, input)).await.map(Arc::new);
+            let applied = bounded(limit, ledger.apply(id, input)).await.map(Arc::new);
             let told = applied.clone();
             // Whoever asked may have gone.
             drop(answer.send(applied));

@@ -46,6 +46,8 @@ pub enum Reason {
     RecordDamaged,
     /// The gateway is about to stop.
     ShuttingDown,
+    /// The time that the client gave the call is over.
+    OutOfTime,
     /// The call does not follow gRPC, or names a method that there is not.
     MalformedCall,
     /// No surface has such names under this host and version.
@@ -74,7 +76,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::InvalidName,
         Self::InvalidRequest,
         Self::InvalidFilter,
@@ -87,6 +89,7 @@ impl Reason {
         Self::StoreFull,
         Self::RecordDamaged,
         Self::ShuttingDown,
+        Self::OutOfTime,
         Self::MalformedCall,
         Self::SurfaceNotFound,
         Self::MethodNotOffered,
@@ -120,6 +123,7 @@ impl Reason {
             Self::StoreFull => (Code::ResourceExhausted, "STORE_FULL", None),
             Self::RecordDamaged => (Code::DataLoss, "RECORD_DAMAGED", None),
             Self::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN", SOON),
+            Self::OutOfTime => (Code::DeadlineExceeded, "OUT_OF_TIME", None),
             Self::MalformedCall => (Code::InvalidArgument, "MALFORMED_CALL", None),
             Self::SurfaceNotFound => (Code::NotFound, "SURFACE_NOT_FOUND", None),
             Self::MethodNotOffered => (Code::Unimplemented, "METHOD_NOT_OFFERED", None),
@@ -202,6 +206,10 @@ impl Refusal {
         Self::new(Reason::ShuttingDown, "the server is about to stop")
     }
 
+    pub(crate) fn out_of_time() -> Self {
+        Self::new(Reason::OutOfTime, "the time that the client gave the call is over")
+    }
+
     /// The status under another code than the table's.
     pub(crate) fn into_status(self, code: Code) -> Status {
         let (_, reason, delay) = self.reason.row();
@@ -214,6 +222,8 @@ impl Refusal {
             details.push(pack(&rpc::BadRequest { field_violations: self.violations }));
         }
         if let Some(delay) = delay {
+            // Those whom an outage has hit together are not to come back together.
+            let delay = delay.mul_f64(1.0 + fastrand::f64());
             let retry_delay = prost_types::Duration::try_from(delay).ok();
             details.push(pack(&rpc::RetryInfo { retry_delay }));
         }

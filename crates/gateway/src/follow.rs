@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use longshore_core::names::OperationName;
-use longshore_state::{ledger::Ledger, store::Stored};
+use longshore_state::store::Stored;
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
     errors::{Reason, Refusal},
     hub::{Hub, Listener},
-    reads,
+    reads::{self, Reader},
 };
 
 /// The pause between two reads: the first, and the longest. Changes are heard of at once; reading
@@ -18,7 +18,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 
 /// Follows one operation.
 pub(crate) struct Follower {
-    ledger: Arc<Ledger>,
+    reader: Arc<Reader>,
     name: OperationName,
     listener: Listener,
     /// The revision of the newest state that was handed out; 0 before the first.
@@ -31,18 +31,18 @@ pub(crate) struct Follower {
 
 impl Follower {
     /// Listens from now on, so whatever is read later misses nothing.
-    pub(crate) fn new(ledger: Arc<Ledger>, hub: &Arc<Hub>, name: OperationName) -> Self {
+    pub(crate) fn new(reader: Arc<Reader>, hub: &Arc<Hub>, name: OperationName) -> Self {
         let listener = hub.listen(&name.id);
         let next_read = Instant::now() + PAUSES.0;
-        Self { ledger, name, listener, revision: 0, looks: 0, next_read, pause: PAUSES.0 }
+        Self { reader, name, listener, revision: 0, looks: 0, next_read, pause: PAUSES.0 }
     }
 
     /// The state as it is now.
     ///
     /// # Errors
-    /// As [`reads::load`].
+    /// As [`Reader::read`].
     pub(crate) async fn read(&mut self) -> Result<Arc<Stored>, Refusal> {
-        let (stored, _) = reads::once_more(|_| reads::load(&self.ledger, &self.name)).await?;
+        let stored = self.reader.read(&self.name).await?;
         self.revision = self.revision.max(stored.revision);
         Ok(Arc::new(stored))
     }
@@ -56,7 +56,7 @@ impl Follower {
         loop {
             let read = async {
                 sleep_until(self.next_read).await;
-                reads::load(&self.ledger, &self.name).await
+                self.reader.read_again(&self.name).await
             };
             let newest = tokio::select! {
                 biased;
@@ -71,7 +71,7 @@ impl Follower {
                     self.next_read = Instant::now() + self.pause.mul_f64(0.9 + 0.2 * fastrand::f64());
                     self.pause = (self.pause * 2).min(PAUSES.1);
                     match read {
-                        Ok((stored, _)) => Some(Arc::new(stored)),
+                        Ok(stored) => Some(Arc::new(stored)),
                         Err(refusal) if refusal.reason == Reason::OperationNotFound => return Err(refusal),
                         // It is logged where it arose; the next read may go better.
                         Err(_) => None,

@@ -1,4 +1,8 @@
-//! Tells by grpc.health.v1 whether the gateway can serve: whether store and bus can be used.
+//! Tells by grpc.health.v1 whether the gateway can serve: whether the store can be used.
+//!
+//! The bus does not count. Without it all methods work: hints are made up for by timers, and those
+//! who wait or watch read now and then. A gateway that reported otherwise would be taken out of
+//! use together with all others, and an outage of hints would be one of everything.
 
 use std::time::Duration;
 
@@ -15,15 +19,21 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The services that are reported on; the empty name is the server as a whole.
 const SERVICES: [&str; 3] = ["", operations_server::SERVICE_NAME, jobs_server::SERVICE_NAME];
 
-/// Reports until the shutdown, and then that nothing is served any more.
+/// Reports until the shutdown, and then that nothing is served any more; `delay` later it tells the
+/// gateway to close.
 pub(crate) async fn run(
     mut reporter: HealthReporter,
     ledger: &Ledger,
     shutdown: &CancellationToken,
+    delay: Duration,
+    closing: CancellationToken,
 ) {
+    // Whatever happens here, the gateway has to close at last.
+    let _closing = closing.drop_guard();
     report(&reporter, ServingStatus::NotServing).await;
     shutdown.run_until_cancelled(watch(&reporter, ledger)).await;
     report(&reporter, ServingStatus::NotServing).await;
+    sleep(delay).await;
     // Those who watch have that still to read, and then their streams end, which would hold up the
     // shutdown.
     for service in SERVICES {
@@ -33,6 +43,7 @@ pub(crate) async fn run(
 
 async fn watch(reporter: &HealthReporter, ledger: &Ledger) {
     let mut bus = ledger.bus().status();
+    let mut seen = None;
     let mut reported = ServingStatus::NotServing;
     loop {
         let store_is_well = match timeout(PATIENCE, ledger.store().check()).await {
@@ -48,13 +59,12 @@ async fn watch(reporter: &HealthReporter, ledger: &Ledger) {
             }
         };
         let bus_is_well = bus.borrow_and_update().ready;
-        let now = if store_is_well && bus_is_well {
-            ServingStatus::Serving
-        } else {
-            ServingStatus::NotServing
-        };
-        if now != reported {
+        if seen != Some((store_is_well, bus_is_well)) {
             tracing::info!(store_is_well, bus_is_well, "health changes");
+            seen = Some((store_is_well, bus_is_well));
+        }
+        let now = if store_is_well { ServingStatus::Serving } else { ServingStatus::NotServing };
+        if now != reported {
             report(reporter, now).await;
             reported = now;
         }

@@ -104,14 +104,14 @@ impl Http {
         if is_head { answer::without_body(response) } else { response }
     }
 
-    /// Whether store and bus can be used, as the health service last saw it.
+    /// Whether the store can be used, as the health service last saw it.
     async fn ready(&self) -> Response {
         let everything = tonic::Request::new(HealthCheckRequest::default());
         let health = self.health.check(everything).await.map(|answer| answer.into_inner().status);
         if health.is_ok_and(|status| status == ServingStatus::Serving as i32) {
             "ok\n".into_response()
         } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "the store or the bus can't be used\n")
+            (StatusCode::SERVICE_UNAVAILABLE, "the store can't be used, or the end has come\n")
                 .into_response()
         }
     }

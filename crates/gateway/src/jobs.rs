@@ -31,6 +31,7 @@ impl Jobs for Api {
         request: Request<RunJobRequest>,
     ) -> Result<Response<Operation>, Status> {
         let trace = api::trace(request.metadata());
+        let time = self.time_for(request.metadata());
         let surface = self.surface_of(&request)?;
         let request = request.into_inner();
         let validate_only = request.validate_only;
@@ -38,12 +39,14 @@ impl Jobs for Api {
         // A parent that is none has been refused by now.
         let surface = surface
             .ok_or_else(|| Refusal::new(Reason::Internal, "a job was accepted without a parent"))?;
-        let operation = if validate_only {
-            self.preview(submit, &surface).await?
-        } else {
-            self.submit(submit, &surface).await?
+        let operation = async {
+            if validate_only {
+                self.preview(submit, &surface).await
+            } else {
+                self.submit(submit, &surface).await
+            }
         };
-        Ok(Response::new(operation))
+        Ok(Response::new(bounded(time, operation).await?))
     }
 
     async fn watch_operation(
@@ -78,10 +81,11 @@ impl Api {
     /// What a submit would lead to, without doing it (AIP-163).
     async fn preview(&self, submit: Submit, surface: &Surface) -> Result<Operation, Refusal> {
         let ids = [submit.id.clone()];
-        let load = async || Ok::<_, Refusal>(self.ledger.store().load(&ids).await.pop());
-        let loaded = once_more(|_| bounded(load())).await?;
-        let loaded =
-            loaded.ok_or_else(|| Refusal::new(Reason::Internal, "the store did not answer"))??;
+        let load = async |_| match self.ledger.store().load(&ids).await.pop() {
+            Some(loaded) => loaded.map_err(Refusal::from),
+            None => Err(Refusal::new(Reason::Internal, "the store did not answer")),
+        };
+        let loaded = once_more(load).await?;
         let record = loaded.stored.map(|stored| stored.record);
         let step = step(record, Input::Submit(Box::new(submit)), loaded.now, self.ledger.rules())
             .map_err(longshore_state::ledger::Error::from)?;

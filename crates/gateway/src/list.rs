@@ -19,7 +19,7 @@ use crate::{
     api::Api,
     errors::{Reason, Refusal},
     page::Tokens,
-    reads::{bounded, once_more},
+    reads::once_more,
     surface::{Method, Surface},
 };
 
@@ -193,8 +193,11 @@ impl List<'_> {
         limit: usize,
     ) -> Result<Vec<Result<Stored, store::Error>>, Refusal> {
         match &mut self.lost {
-            None => once_more(|_| bounded(self.store.list(&self.index, after, limit))).await,
-            Some(lost) => bounded(self.store.list_reachable(&self.index, after, limit, lost)).await,
+            None => {
+                let list = async |_| Ok(self.store.list(&self.index, after, limit).await?);
+                once_more(list).await
+            }
+            Some(lost) => Ok(self.store.list_reachable(&self.index, after, limit, lost).await?),
         }
     }
 

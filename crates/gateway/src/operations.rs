@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     api::Api,
     errors::{Reason, Refusal},
-    reads::{self, once_more},
+    reads::{self, bounded, once_more},
     surface::Method,
 };
 
@@ -20,7 +20,8 @@ impl Operations for Api {
         &self,
         request: Request<ListOperationsRequest>,
     ) -> Result<Response<ListOperationsResponse>, Status> {
-        Ok(Response::new(self.list(&request).await?))
+        let time = self.time_for(request.metadata());
+        Ok(Response::new(bounded(time, self.list(&request)).await?))
     }
 
     async fn get_operation(
@@ -28,7 +29,9 @@ impl Operations for Api {
         request: Request<GetOperationRequest>,
     ) -> Result<Response<Operation>, Status> {
         let (name, surface) = self.named(&request, Method::Get, &request.get_ref().name)?;
-        let (stored, _) = once_more(|_| reads::load(&self.ledger, &name)).await?;
+        let time = self.time_for(request.metadata());
+        let read = once_more(|_| reads::load(&self.ledger, &name));
+        let (stored, _) = bounded(time, read).await?;
         Ok(Response::new(surface.operation(&stored.record)))
     }
 
@@ -37,7 +40,7 @@ impl Operations for Api {
         request: Request<DeleteOperationRequest>,
     ) -> Result<Response<()>, Status> {
         let (name, _) = self.named(&request, Method::Delete, &request.get_ref().name)?;
-        self.delete(name).await?;
+        bounded(self.time_for(request.metadata()), self.delete(name)).await?;
         Ok(Response::new(()))
     }
 
@@ -46,7 +49,7 @@ impl Operations for Api {
         request: Request<CancelOperationRequest>,
     ) -> Result<Response<()>, Status> {
         let (name, _) = self.named(&request, Method::Cancel, &request.get_ref().name)?;
-        self.cancel(name).await?;
+        bounded(self.time_for(request.metadata()), self.cancel(name)).await?;
         Ok(Response::new(()))
     }
 

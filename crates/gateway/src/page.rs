@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::{
     errors::{Reason, Refusal},
-    reads::{bounded, once_more},
+    reads::once_more,
 };
 
 /// The note of the store that the key is kept in, so that all gateways have the same.
@@ -44,7 +44,7 @@ impl SealKey {
         if let Some((key, _)) = known.as_ref().filter(|(_, looked)| looked.elapsed() < FRESH) {
             return Ok(key.clone());
         }
-        let key = match (once_more(|_| bounded(key(store))).await, known) {
+        let key = match (once_more(|_| key(store)).await, known) {
             (Ok(key), _) => key,
             (Err(refusal), Some((key, _))) if refusal.is_transient() => key,
             (Err(refusal), _) => return Err(refusal),

@@ -1,15 +1,19 @@
-//! Reads from the store on behalf of one call, in bounded time.
+//! Reads from the store on behalf of calls, in bounded time.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use longshore_core::{names::OperationName, time::Time};
 use longshore_state::{ledger::Ledger, store::Stored};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep, timeout},
+};
 
 use crate::errors::{Reason, Refusal};
 
-/// The longest that one access to the store may take.
-pub(crate) const LIMIT: Duration = Duration::from_secs(5);
+/// How many of those who follow operations read again at once. After an outage all of them want
+/// to, and the store has to answer others too.
+const ROOM: usize = 64;
 /// A failure that came faster than this is tried once more, so that a connection that breaks and
 /// comes back goes unnoticed.
 const QUICK: Duration = Duration::from_millis(500);
@@ -33,17 +37,55 @@ where
     }
 }
 
-/// Waits for an answer of the store no longer than [`LIMIT`].
+/// Waits for an answer of the store no longer than `limit`.
 ///
 /// # Errors
 /// [`Reason::StoreUnavailable`] if there is none by then, and the answer's own.
-pub(crate) async fn bounded<T, E>(answer: impl Future<Output = Result<T, E>>) -> Result<T, Refusal>
+pub(crate) async fn bounded<T, E>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, Refusal>
 where
     Refusal: From<E>,
 {
-    match timeout(LIMIT, answer).await {
+    match timeout(limit, answer).await {
         Ok(answer) => answer.map_err(Refusal::from),
-        Err(_) => Err(Refusal::unavailable()),
+        Err(_) => {
+            tracing::warn!(?limit, "the store did not answer in time");
+            Err(Refusal::unavailable())
+        }
+    }
+}
+
+/// Reads on behalf of those who follow operations.
+pub(crate) struct Reader {
+    ledger: Arc<Ledger>,
+    limit: Duration,
+    room: Semaphore,
+}
+
+impl Reader {
+    pub(crate) fn new(ledger: Arc<Ledger>, limit: Duration) -> Self {
+        Self { ledger, limit, room: Semaphore::new(ROOM) }
+    }
+
+    /// The operation as it is now.
+    ///
+    /// # Errors
+    /// As [`load`], and if it takes too long.
+    pub(crate) async fn read(&self, name: &OperationName) -> Result<Stored, Refusal> {
+        let read = once_more(|_| load(&self.ledger, name));
+        Ok(bounded(self.limit, read).await?.0)
+    }
+
+    /// The same for those who have read it before: they take turns.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub(crate) async fn read_again(&self, name: &OperationName) -> Result<Stored, Refusal> {
+        // The semaphore is never closed.
+        let _turn = self.room.acquire().await;
+        Ok(bounded(self.limit, load(&self.ledger, name)).await?.0)
     }
 }
 
@@ -54,7 +96,7 @@ where
 /// another parent; and whatever the store says.
 pub(crate) async fn load(ledger: &Ledger, name: &OperationName) -> Result<(Stored, Time), Refusal> {
     let ids = [name.id.clone()];
-    let mut answers = bounded(async { Ok::<_, Refusal>(ledger.store().load(&ids).await) }).await?;
+    let mut answers = ledger.store().load(&ids).await;
     let loaded = answers
         .pop()
         .ok_or_else(|| Refusal::new(Reason::Internal, "the store did not answer"))??;

@@ -1,6 +1,6 @@
 //! Puts the gateway together and runs it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, middleware};
 use longshore_proto::{
@@ -27,6 +27,8 @@ use crate::{
 const MAX_REQUEST: usize = 2 << 20;
 /// The largest answer, in bytes. Pages are cut well before.
 const MAX_ANSWER: usize = 8 << 20;
+/// How long the last changes may take to be told to others.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Why the gateway can't serve.
 #[derive(Debug, thiserror::Error)]
@@ -42,8 +44,9 @@ pub enum Error {
     Rules(#[from] http::RuleError),
 }
 
-/// Serves the API on a listener until the shutdown: then it reports that it is not serving, asks
-/// clients to leave, ends waits early, and gives calls in flight the grace period.
+/// Serves the API on a listener until the shutdown: then it reports that it is not serving, goes on
+/// for the delay, asks clients to leave, ends waits and watches early, and gives calls in flight the
+/// grace period.
 ///
 /// # Errors
 /// Only at the start.
@@ -53,13 +56,14 @@ pub async fn serve(
     ledger: Arc<Ledger>,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let grace = settings.shutdown_grace;
+    let (delay, grace) = (settings.shutdown_delay, settings.shutdown_grace);
+    let closing = CancellationToken::new();
     let connections = settings.http.clone();
-    let api = Arc::new(Api::new(settings, Arc::clone(&ledger), shutdown.clone())?);
+    let api = Arc::new(Api::new(settings, Arc::clone(&ledger), closing.clone())?);
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let seen_health = HealthService::from_health_reporter(reporter.clone());
     let http = Http::new(Arc::clone(&api), seen_health)?;
-    let mut routes = routes(&api, health_service)?
+    let mut routes = routes(&api, health_service, closing.clone())?
         .layer(middleware::from_fn_with_state(Arc::new(http), http::serve));
     if let Some(cors) = http::cors(&connections.cors_origins) {
         routes = routes.layer(cors);
@@ -71,19 +75,23 @@ pub async fn serve(
         async move { api.hear().await }
     });
     background.spawn({
-        let shutdown = shutdown.clone();
-        async move { health::run(reporter, &ledger, &shutdown).await }
+        let closing = closing.clone();
+        async move { health::run(reporter, &ledger, &shutdown, delay, closing).await }
     });
 
-    connections::serve(listener, routes, &connections, &shutdown, grace).await;
-    if timeout(grace, api.drain()).await.is_err() {
+    connections::serve(listener, routes, &connections, &closing, grace).await;
+    if timeout(LAST_WORDS, api.drain()).await.is_err() {
         tracing::warn!("others could not be told everything; timers will see to it");
     }
     background.shutdown().await;
     Ok(())
 }
 
-fn routes(api: &Arc<Api>, health: HealthServer<impl Health>) -> Result<Router, Error> {
+fn routes(
+    api: &Arc<Api>,
+    health: HealthServer<impl Health>,
+    closing: CancellationToken,
+) -> Result<Router, Error> {
     use tonic_reflection::server::Builder;
     let described = || Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
     let health_descriptors = tonic_health::pb::FILE_DESCRIPTOR_SET;
@@ -104,6 +112,6 @@ fn routes(api: &Arc<Api>, health: HealthServer<impl Health>) -> Result<Router, E
         );
     Ok(routes
         .into_axum_router()
-        .layer(middleware::from_fn(calls::serve))
+        .layer(middleware::from_fn_with_state(closing, calls::serve))
         .layer(GrpcWebLayer::new()))
 }

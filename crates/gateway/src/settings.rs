@@ -23,6 +23,11 @@ const LARGEST_INPUT: usize = 960 * 1024;
 pub struct Settings {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// How long a call may take, or the first answer of one that waits or watches, before it is
+    /// answered that the store is unavailable. A client that gives a call less time is answered
+    /// sooner.
+    #[serde(with = "humantime_serde")]
+    pub call_timeout: Duration,
     /// The longest that `WaitOperation` waits, whatever the client asks for.
     #[serde(with = "humantime_serde")]
     pub max_wait: Duration,
@@ -49,7 +54,11 @@ pub struct Settings {
     pub max_input_bytes: usize,
     /// What happens after a failed attempt, for jobs that don't say.
     pub retry: RetrySettings,
-    /// How long calls in flight may take to finish when the gateway stops.
+    /// For how long the gateway goes on as before when it is to stop, but reports that it is not
+    /// ready: so long as load balancers take to notice.
+    #[serde(with = "humantime_serde")]
+    pub shutdown_delay: Duration,
+    /// How long calls in flight may take to finish after that.
     #[serde(with = "humantime_serde")]
     pub shutdown_grace: Duration,
     /// The bounds of connections.
@@ -62,6 +71,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            call_timeout: Duration::from_secs(5),
             max_wait: Duration::from_secs(5 * 60),
             default_page_size: 100,
             max_page_size: 1000,
@@ -72,6 +82,7 @@ impl Default for Settings {
             max_ttl: days(90),
             max_input_bytes: 900 * 1024,
             retry: RetrySettings::default(),
+            shutdown_delay: Duration::ZERO,
             shutdown_grace: Duration::from_secs(25),
             http: HttpSettings::default(),
             surfaces: Vec::new(),
@@ -184,6 +195,7 @@ impl Settings {
     /// # Errors
     /// The first value that is out of its bounds.
     pub fn check(&self) -> Result<(), SettingsError> {
+        require(!self.call_timeout.is_zero(), "call_timeout", "more than 0")?;
         require(!self.max_wait.is_zero(), "max_wait", "more than 0")?;
         let page_bounds = format!("from 1 to {LARGEST_PAGE}");
         require((1..=LARGEST_PAGE).contains(&self.max_page_size), "max_page_size", page_bounds)?;

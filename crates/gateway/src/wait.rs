@@ -11,11 +11,15 @@ use crate::{
     api::Api,
     deadline,
     errors::{Reason, Refusal},
+    reads::bounded,
     surface::Method,
 };
 
 impl Api {
     /// Answers the moment the operation ends, and at the end of the time with its latest state.
+    ///
+    /// A store that goes away meanwhile changes nothing of that: then the latest state is the one
+    /// that was read last. Only who has not read any is told of it, as soon as by other methods.
     pub(crate) async fn wait(
         &self,
         request: Request<WaitOperationRequest>,
@@ -26,14 +30,17 @@ impl Api {
         let longest = [asked_for, deadline::time_to_wait(request.metadata())];
         let end = arrived + longest.into_iter().flatten().fold(surface.max_wait, Duration::min);
 
+        let time = self.time_for(request.metadata());
+        let first_end = end.min(arrived + time);
         let mut follower = self.follow(name);
-        let mut latest = match follower.read().await {
+        let mut latest = match bounded(time, follower.read()).await {
             Ok(stored) => Some(stored),
             // There is time for it to come back.
-            Err(refusal) if refusal.is_transient() && Instant::now() < end => None,
+            Err(refusal) if refusal.is_transient() && Instant::now() < first_end => None,
             Err(refusal) => return Err(refusal),
         };
         while !is_done(latest.as_ref()) {
+            let end = if latest.is_some() { end } else { first_end };
             tokio::select! {
                 // The end of the operation before the end of the time, if both have come.
                 biased;

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use futures::{Stream, stream};
 use longshore_proto::{longrunning::Operation, v1::WatchOperationRequest};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::Request;
 
 use crate::{
     api::Api,
+    deadline,
     errors::Refusal,
     follow::Follower,
+    reads::bounded,
     surface::{Method, Surface},
 };
 
@@ -21,6 +24,8 @@ struct Watch {
     shutdown: CancellationToken,
     /// What the client saw last. Not every change of a record can be seen.
     seen: Operation,
+    /// When the client's time is over.
+    end: Option<Instant>,
 }
 
 impl Api {
@@ -31,9 +36,11 @@ impl Api {
     ) -> Result<impl Stream<Item = Result<Operation, Refusal>> + Send + use<>, Refusal> {
         let (name, surface) = self.named(request, Method::Watch, &request.get_ref().name)?;
         let mut follower = self.follow(name);
-        let now = surface.operation(&follower.read().await?.record);
+        let end = deadline::time_to_wait(request.metadata()).map(|time| Instant::now() + time);
+        let first = bounded(self.time_for(request.metadata()), follower.read()).await?;
+        let now = surface.operation(&first.record);
         let shutdown = self.shutdown.clone();
-        let watch = Watch { follower, surface, shutdown, seen: now.clone() };
+        let watch = Watch { follower, surface, shutdown, seen: now.clone(), end };
         let later = stream::unfold(Some(watch), |watch| async { watch?.next().await });
         Ok(futures::StreamExt::chain(stream::iter([Ok(now)]), later))
     }
@@ -48,6 +55,7 @@ impl Watch {
                 next = self.follower.next() => next,
                 // Another gateway goes on from here.
                 () = self.shutdown.cancelled() => Err(Refusal::shutting_down()),
+                () = over(self.end) => Err(Refusal::out_of_time()),
             };
             let operation = match next {
                 Ok(stored) => self.surface.operation(&stored.record),
@@ -59,5 +67,12 @@ impl Watch {
             }
         }
         None
+    }
+}
+
+async fn over(end: Option<Instant>) {
+    match end {
+        Some(end) => sleep_until(end).await,
+        None => std::future::pending().await,
     }
 }

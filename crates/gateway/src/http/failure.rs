@@ -189,7 +189,8 @@ mod tests {
     fn says_when_to_try_again() {
         let response = Failure::from(Refusal::unavailable()).into_response(&System::default());
         assert_eq!(response.status(), 503);
-        assert_eq!(response.headers()["retry-after"], "1");
+        // From one second to two, rounded up.
+        assert_eq!(response.headers()["retry-after"], "2");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeSet, HashSet},
     sync::{
         Mutex,
-        atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -24,6 +24,14 @@ pub(crate) struct FaultyStore {
     inner: EmbeddedStore,
     /// Nothing is answered but errors.
     pub(crate) down: AtomicBool,
+    /// Nothing is answered at all.
+    pub(crate) stalled: AtomicBool,
+    /// Loads take a while.
+    pub(crate) slow: AtomicBool,
+    /// How many loads are under way, and how many at most were.
+    pub(crate) loading: (AtomicUsize, AtomicUsize),
+    /// How many there were.
+    pub(crate) loads: AtomicUsize,
     /// So many commits are made whose answers get lost.
     pub(crate) lost_answers: AtomicU32,
     /// So many loads fail.
@@ -41,6 +49,10 @@ impl FaultyStore {
         Self {
             inner: EmbeddedStore::in_memory().unwrap(),
             down: AtomicBool::default(),
+            stalled: AtomicBool::default(),
+            slow: AtomicBool::default(),
+            loading: Default::default(),
+            loads: AtomicUsize::default(),
             lost_answers: AtomicU32::default(),
             failing_loads: AtomicU32::default(),
             damaged: Mutex::default(),
@@ -67,6 +79,12 @@ impl FaultyStore {
         Ok(entries.into_iter().map(damage).collect())
     }
 
+    async fn answers(&self) {
+        if self.stalled.load(SeqCst) {
+            std::future::pending::<()>().await;
+        }
+    }
+
     fn up(&self) -> Result<(), Error> {
         if self.down.load(SeqCst) { Err(away()) } else { Ok(()) }
     }
@@ -83,6 +101,12 @@ fn take_one(counter: &AtomicU32) -> bool {
 #[async_trait]
 impl Store for FaultyStore {
     async fn load(&self, ids: &[OperationId]) -> Vec<Result<Loaded, Error>> {
+        self.answers().await;
+        self.loads.fetch_add(1, SeqCst);
+        let _loading = Loading::new(&self.loading);
+        if self.slow.load(SeqCst) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         if self.up().is_err() || take_one(&self.failing_loads) {
             return ids.iter().map(|_| Err(away())).collect();
         }
@@ -90,6 +114,7 @@ impl Store for FaultyStore {
     }
 
     async fn commit(&self, changes: Vec<Change>) -> Vec<Result<Verdict, Error>> {
+        self.answers().await;
         if self.up().is_err() {
             return changes.iter().map(|_| Err(away())).collect();
         }
@@ -106,6 +131,7 @@ impl Store for FaultyStore {
         after: Option<&Position>,
         limit: usize,
     ) -> Result<Vec<Result<Stored, Error>>, Error> {
+        self.answers().await;
         self.up()?;
         if !self.lost.lock().unwrap().is_empty() {
             return Err(away());
@@ -120,6 +146,7 @@ impl Store for FaultyStore {
         limit: usize,
         lost: &mut BTreeSet<u16>,
     ) -> Result<Vec<Result<Stored, Error>>, Error> {
+        self.answers().await;
         self.up()?;
         lost.extend(&*self.lost.lock().unwrap());
         // As the real one does: those that are there fill the page.
@@ -162,8 +189,25 @@ impl Store for FaultyStore {
     }
 
     async fn check(&self) -> Result<(), Error> {
+        self.answers().await;
         self.up()?;
         self.inner.check().await
+    }
+}
+
+/// Counts a load for as long as it lives.
+struct Loading<'a>(&'a AtomicUsize);
+
+impl<'a> Loading<'a> {
+    fn new((now, most): &'a (AtomicUsize, AtomicUsize)) -> Self {
+        most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+        Self(now)
+    }
+}
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
     }
 }
 
@@ -172,13 +216,17 @@ pub(crate) struct FaultyBus {
     inner: LocalBus,
     /// What is published goes nowhere.
     pub(crate) deaf: AtomicBool,
+    /// Whether it can be used.
+    pub(crate) status: watch::Sender<Status>,
     /// How many hints were stored.
     pub(crate) enqueued: AtomicU32,
 }
 
 impl FaultyBus {
     pub(crate) fn new() -> Self {
-        Self { inner: LocalBus::new(), deaf: AtomicBool::default(), enqueued: AtomicU32::default() }
+        let inner = LocalBus::new();
+        let status = watch::Sender::new(inner.status().borrow().clone());
+        Self { inner, deaf: AtomicBool::default(), status, enqueued: AtomicU32::default() }
     }
 }
 
@@ -218,6 +266,6 @@ impl Bus for FaultyBus {
     }
 
     fn status(&self) -> watch::Receiver<Status> {
-        self.inner.status()
+        self.status.subscribe()
     }
 }

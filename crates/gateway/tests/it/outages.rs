@@ -5,32 +5,149 @@ use std::{
     time::Duration,
 };
 
+use http::Method;
+use longshore_bus::{Bus, Message, subjects};
 use longshore_core::lifecycle::Input;
 use longshore_core::names::{OperationName, Parent};
+use longshore_gateway::Settings;
 use longshore_proto::{
-    longrunning::{DeleteOperationRequest, ListOperationsRequest, WaitOperationRequest},
-    v1::RunJobRequest,
+    longrunning::{
+        CancelOperationRequest, DeleteOperationRequest, ListOperationsRequest, WaitOperationRequest,
+    },
+    v1::{RunJobRequest, WatchOperationRequest},
 };
 use longshore_testkit::eventually;
-use tonic::Code;
+use tokio::time::Instant;
+use tonic::{Code, Status};
 
-use crate::harness::{GENEROUS, Gateway, job, reason, retry_delay};
+use crate::{
+    harness::{GENEROUS, Gateway, job, reason, retry_delay},
+    http::client::{Answer, Call},
+};
+
+/// A gateway whose calls may take no longer than this.
+async fn with_call_timeout(call_timeout: Duration) -> Gateway {
+    Gateway::start_with(Settings { call_timeout, ..Settings::default() }).await
+}
+
+/// What every method says by gRPC.
+async fn refusals(gateway: &Gateway, name: &str) -> Vec<Status> {
+    let (mut operations, mut jobs) = (gateway.operations(), gateway.jobs());
+    let name = || name.to_owned();
+    let wait = WaitOperationRequest { name: name(), timeout: None };
+    vec![
+        gateway.get(&name()).await.unwrap_err(),
+        operations.list_operations(ListOperationsRequest::default()).await.unwrap_err(),
+        operations.wait_operation(wait).await.unwrap_err(),
+        operations.cancel_operation(CancelOperationRequest { name: name() }).await.unwrap_err(),
+        operations.delete_operation(DeleteOperationRequest { name: name() }).await.unwrap_err(),
+        jobs.run_job(job()).await.unwrap_err(),
+        jobs.run_job(RunJobRequest { validate_only: true, ..job() }).await.unwrap_err(),
+        jobs.watch_operation(WatchOperationRequest { name: name() }).await.unwrap_err(),
+    ]
+}
+
+/// What every method answers over HTTP, given a deadline.
+async fn answers(gateway: &Gateway, name: &str, deadline: &str) -> Vec<Answer> {
+    let calls = [
+        Call::get(gateway, &format!("/v1/{name}")),
+        Call::get(gateway, "/v1/operations"),
+        Call::post(gateway, &format!("/v1/{name}:wait")),
+        Call::post(gateway, &format!("/v1/{name}:cancel")),
+        Call::new(gateway, Method::DELETE, &format!("/v1/{name}")),
+        Call::post(gateway, "/v1/jobs:run").json(&serde_json::json!({"jobType": "index"})),
+        Call::get(gateway, &format!("/v1/{name}:watch")),
+    ];
+    let answers = calls.map(|call| call.header("x-server-timeout", deadline).send());
+    futures::future::join_all(answers).await
+}
+
+fn is_outage(status: &Status) {
+    assert_eq!((status.code(), &*reason(status)), (Code::Unavailable, "STORE_UNAVAILABLE"));
+    let delay = retry_delay(status).unwrap();
+    assert!((1..=2).contains(&delay.as_secs()), "{delay:?}");
+    assert!(!format!("{status:?}").contains("10.1.2.3"));
+}
+
+fn is_outage_over_http(answer: &Answer) {
+    assert_eq!((answer.status.as_u16(), &*answer.reason()), (503, "STORE_UNAVAILABLE"));
+    assert_eq!(answer.headers["retry-after"], "2");
+}
 
 #[tokio::test]
 async fn an_outage_is_unavailable_and_names_no_insides() {
-    let gateway = Gateway::start().await;
+    let gateway = with_call_timeout(Duration::from_millis(300)).await;
     let name = gateway.run("").await;
     gateway.store.down.store(true, SeqCst);
-    let statuses = [
-        gateway.get(&name).await.unwrap_err(),
-        gateway.jobs().run_job(job()).await.unwrap_err(),
-        gateway.operations().list_operations(ListOperationsRequest::default()).await.unwrap_err(),
-        gateway.operations().delete_operation(DeleteOperationRequest { name }).await.unwrap_err(),
-    ];
-    for status in statuses {
-        assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "STORE_UNAVAILABLE"));
-        assert!(retry_delay(&status).is_some());
-        assert!(!format!("{status:?}").contains("10.1.2.3"));
+    refusals(&gateway, &name).await.iter().for_each(is_outage);
+    answers(&gateway, &name, "60").await.iter().for_each(is_outage_over_http);
+}
+
+#[tokio::test]
+async fn a_store_that_says_nothing_is_unavailable_in_bounded_time() {
+    let gateway = with_call_timeout(Duration::from_millis(300)).await;
+    let name = gateway.run("").await;
+    gateway.store.stalled.store(true, SeqCst);
+    let started = Instant::now();
+    refusals(&gateway, &name).await.iter().for_each(is_outage);
+    answers(&gateway, &name, "60").await.iter().for_each(is_outage_over_http);
+    assert!(started.elapsed() < GENEROUS);
+}
+
+#[tokio::test]
+async fn a_client_with_less_time_is_answered_sooner() {
+    let gateway = with_call_timeout(GENEROUS * 10).await;
+    let name = gateway.run("").await;
+    gateway.store.stalled.store(true, SeqCst);
+    let started = Instant::now();
+    answers(&gateway, &name, "0.2").await.iter().for_each(is_outage_over_http);
+    assert!(started.elapsed() < GENEROUS);
+}
+
+#[tokio::test]
+async fn a_watch_ends_with_its_deadline() {
+    let gateway = Gateway::start().await;
+    let name = gateway.run("").await;
+    let watch = Call::get(&gateway, &format!("/v1/{name}:watch"));
+    let answer = watch.header("x-server-timeout", "0.5").send().await;
+    assert!(answer.text().contains("OUT_OF_TIME"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn those_who_wait_take_turns_to_look() {
+    const WAITING: usize = 1000;
+    let mut settings = Settings::default();
+    settings.http.max_calls_per_connection = 2000;
+    let gateway = Gateway::start_with(settings).await;
+    let name = gateway.run("").await;
+    let waits = (0..WAITING).map(|_| {
+        let (mut operations, name) = (gateway.operations(), name.clone());
+        tokio::spawn(async move {
+            operations.wait_operation(WaitOperationRequest { name, timeout: None }).await
+        })
+    });
+    let waits: Vec<_> = waits.collect();
+    let id = OperationName::parse(&name).unwrap().id;
+    gateway.store.slow.store(true, SeqCst);
+    // Some waits have yet to begin, and their first read takes no turns; so it is tried again.
+    eventually(GENEROUS * 3, || async {
+        let store = &gateway.store;
+        let before = store.loads.load(SeqCst);
+        store.loading.1.store(0, SeqCst);
+        // What can't be read makes all of them look.
+        gateway.bus.publish(Message::new(subjects::changed(&id, 16), "")).await.unwrap();
+        eventually(GENEROUS, || {
+            let seen = store.loads.load(SeqCst) - before;
+            async move { if seen >= WAITING { Ok(()) } else { Err(seen) } }
+        })
+        .await;
+        let most = store.loading.1.load(SeqCst);
+        if (2..=64).contains(&most) { Ok(()) } else { Err(format!("{most} at once")) }
+    })
+    .await;
+    gateway.complete(&name).await;
+    for wait in waits {
+        assert!(wait.await.unwrap().unwrap().into_inner().done);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
+use futures::{StreamExt, stream};
 use longshore_gateway::Settings;
 use longshore_proto::longrunning::{GetOperationRequest, WaitOperationRequest};
 use longshore_testkit::eventually;
@@ -15,7 +16,10 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::harness::{GENEROUS, Gateway, reason};
+use crate::{
+    harness::{GENEROUS, Gateway, reason},
+    http::client::Call,
+};
 
 async fn health(gateway: &Gateway, service: &str) -> ServingStatus {
     let request = HealthCheckRequest { service: service.to_owned() };
@@ -40,6 +44,27 @@ async fn health_follows_the_store() {
     becomes(&gateway, "", ServingStatus::NotServing).await;
     gateway.store.down.store(false, SeqCst);
     becomes(&gateway, "", ServingStatus::Serving).await;
+}
+
+#[tokio::test]
+async fn readiness_does_not_need_the_bus() {
+    let gateway = Gateway::start().await;
+    becomes(&gateway, "", ServingStatus::Serving).await;
+    gateway.bus.status.send_modify(|status| status.ready = false);
+    gateway.store.down.store(true, SeqCst);
+    becomes(&gateway, "", ServingStatus::NotServing).await;
+    gateway.store.down.store(false, SeqCst);
+    becomes(&gateway, "", ServingStatus::Serving).await;
+    assert!(!gateway.bus.status.borrow().ready);
+}
+
+#[tokio::test]
+async fn liveness_does_not_need_the_store() {
+    let gateway = Gateway::start().await;
+    gateway.store.stalled.store(true, SeqCst);
+    becomes(&gateway, "", ServingStatus::NotServing).await;
+    assert_eq!(Call::get(&gateway, "/readyz").send().await.status, 503);
+    assert_eq!(Call::get(&gateway, "/healthz").send().await.status, 200);
 }
 
 #[tokio::test]
@@ -224,6 +249,46 @@ async fn whoever_watches_the_health_does_not_hold_up_the_end() {
     assert!(states.message().await.unwrap().is_none());
     let before_the_grace_ends = Settings::default().shutdown_grace / 2;
     tokio::time::timeout(before_the_grace_ends, gateway.served).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn whoever_asks_for_descriptions_does_not_hold_up_the_end() {
+    use tonic_reflection::pb::v1;
+    let gateway = Gateway::start().await;
+    let request = v1::ServerReflectionRequest {
+        message_request: Some(v1::server_reflection_request::MessageRequest::ListServices(
+            String::new(),
+        )),
+        ..Default::default()
+    };
+    // A client that has asked, and could ask more.
+    let questions = stream::iter([request]).chain(stream::pending());
+    let mut client =
+        v1::server_reflection_client::ServerReflectionClient::new(gateway.channel.clone());
+    let mut answers = client.server_reflection_info(questions).await.unwrap().into_inner();
+    answers.message().await.unwrap().unwrap();
+    gateway.shutdown.cancel();
+    let before_the_grace_ends = Settings::default().shutdown_grace / 2;
+    tokio::time::timeout(before_the_grace_ends, gateway.served).await.unwrap().unwrap().unwrap();
+    assert!(answers.message().await.unwrap().is_none(), "it ends well");
+}
+
+#[tokio::test]
+async fn the_end_begins_with_not_being_ready() {
+    let settings = Settings { shutdown_delay: Duration::from_secs(3600), ..Settings::default() };
+    let gateway = Gateway::start_with(settings).await;
+    let name = gateway.run("").await;
+    becomes(&gateway, "", ServingStatus::Serving).await;
+    let mut operations = gateway.operations();
+    let request = WaitOperationRequest { name: name.clone(), timeout: None };
+    let waiting = tokio::spawn(async move { operations.wait_operation(request).await });
+    gateway.shutdown.cancel();
+    becomes(&gateway, "", ServingStatus::NotServing).await;
+    // Whoever has not noticed yet is served, on old connections and new ones.
+    gateway.get(&name).await.unwrap();
+    TcpStream::connect(gateway.address).await.unwrap();
+    gateway.complete(&name).await;
+    assert!(waiting.await.unwrap().unwrap().into_inner().done);
 }
 
 #[tokio::test]

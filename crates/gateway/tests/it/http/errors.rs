@@ -116,7 +116,7 @@ async fn an_outage_says_when_to_try_again() {
     gateway.store.down.store(true, SeqCst);
     let answer = Call::get(&gateway, "/v1/operations/a").send().await;
     assert_eq!((answer.status.as_u16(), &*answer.reason()), (503, "STORE_UNAVAILABLE"));
-    assert_eq!(answer.headers["retry-after"], "1");
+    assert_eq!(answer.headers["retry-after"], "2");
 }
 
 #[tokio::test]
