@@ -1,5 +1,4 @@
-//! How much time a client gives a call: the header `grpc-timeout`, or `X-Server-Timeout`, which
-//! says the same in seconds to those who speak HTTP.
+//! How much time a client gives a call: the `grpc-timeout` header.
 
 use std::time::Duration;
 
@@ -12,11 +11,7 @@ const WAY_BACK: Duration = Duration::from_millis(250);
 /// that the client gives it less a twentieth, or less a quarter of a second for long ones. `None` if the
 /// client sets no bound.
 pub(crate) fn time_to_wait(metadata: &MetadataMap) -> Option<Duration> {
-    let text = |header| metadata.get(header).and_then(|value| value.to_str().ok());
-    let timeout = match text("grpc-timeout") {
-        Some(timeout) => parse(timeout),
-        None => seconds(text("x-server-timeout")?),
-    }?;
+    let timeout = parse(metadata.get("grpc-timeout")?.to_str().ok()?)?;
     Some(timeout - (timeout / 20).min(WAY_BACK))
 }
 
@@ -36,11 +31,6 @@ fn parse(text: &str) -> Option<Duration> {
         "n" => Some(Duration::from_nanos(number)),
         _ => None,
     }
-}
-
-/// Seconds, perhaps with a fraction. Anything else sets no bound.
-fn seconds(text: &str) -> Option<Duration> {
-    Duration::try_from_secs_f64(text.trim().parse().ok()?).ok()
 }
 
 #[cfg(test)]
@@ -70,19 +60,5 @@ mod tests {
         assert_eq!(wait("1S"), Some(Duration::from_millis(950)));
         assert_eq!(wait("1M"), Some(Duration::from_millis(59_750)));
         assert_eq!(time_to_wait(&MetadataMap::new()), None);
-    }
-
-    #[test]
-    fn who_speaks_http_gives_seconds() {
-        let wait = |text: &'static str| {
-            let mut metadata = MetadataMap::new();
-            metadata.insert("x-server-timeout", text.parse().unwrap());
-            time_to_wait(&metadata)
-        };
-        assert_eq!(wait("0.5"), Some(Duration::from_millis(475)));
-        assert_eq!(wait("60"), Some(Duration::from_millis(59_750)));
-        for none in ["", "-1", "1s", "inf", "NaN", "1e300"] {
-            assert_eq!(wait(none), None, "{none}");
-        }
     }
 }
