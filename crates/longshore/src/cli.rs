@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub(crate) use client::{Connection, Format, Input, List, Named, Priority, Run, Wait};
-pub(crate) use role::{Demo, Dev, Flags, Gateway, State, Worker};
+pub(crate) use role::{Demo, Dev, Flags, Gateway, Probe, State, Worker};
 
 /// Follows slow work by google.longrunning.Operations: submit jobs, run them on workers, watch,
 /// wait for, cancel and delete their operations.
@@ -42,6 +42,8 @@ pub(crate) enum Command {
     State(State),
     /// Runs jobs.
     Worker(Worker),
+    /// Asks a role that runs whether it is ready, for health checks.
+    Probe(Probe),
     /// Submits a job and shows its operation.
     Run(Box<Run>),
     /// Shows an operation.

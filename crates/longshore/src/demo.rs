@@ -50,7 +50,7 @@ pub(crate) async fn run(args: &Demo) -> Result<Exit> {
     let telemetry = telemetry::init(&settings.telemetry, "longshore-demo")?;
 
     say("Every role of Longshore starts in this process; records are kept in memory.")?;
-    let (parts, address) = start_all(&settings).await?;
+    let (parts, address, _) = start_all(&settings).await?;
     let stop = CancellationToken::new();
     let shown = async {
         let outcome = present(format!("http://{address}"), &directory).await;

@@ -2,6 +2,7 @@
 //!
 //! It puts the parts together and decides nothing by itself.
 
+mod admin;
 mod cli;
 mod client;
 mod demo;
@@ -22,6 +23,11 @@ use crate::{
     settings::{Settings, Types},
 };
 
+/// musl's own allocator has one lock for all threads.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome =
@@ -40,6 +46,7 @@ async fn run(cli: Cli) -> Result<Exit> {
         Command::Gateway(flags) => serve("longshore-gateway", flags, types, roles::gateway).await,
         Command::State(flags) => serve("longshore-state", flags, types, roles::state).await,
         Command::Worker(flags) => serve("longshore-worker", flags, types, roles::worker).await,
+        Command::Probe(args) => admin::probe(args).await,
         Command::Run(args) => client::run(args).await,
         Command::Get(args) => client::get(args).await,
         Command::List(args) => client::list(args).await,

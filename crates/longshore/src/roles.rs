@@ -18,6 +18,7 @@ use tokio::{net::TcpListener, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admin::{Admin, Needs},
     client::say,
     exit::BadSetting,
     process::{Part, keep, reach, stop_on_signal},
@@ -27,8 +28,10 @@ use crate::{
 /// Serves the API.
 pub(crate) async fn gateway(settings: Settings) -> Result<()> {
     let stop = stop_on_signal()?;
+    let admin = Admin::start(&settings.admin, &stop).await?;
     let Some(ledger) = ledger(&settings, &stop).await? else { return Ok(()) };
-    let (part, address) = start_gateway(&settings, ledger).await?;
+    let (part, address) = start_gateway(&settings, ledger.clone()).await?;
+    admin.working(needs(&ledger));
     announce("gateway", address)?;
     keep(vec![part], &stop).await
 }
@@ -36,9 +39,12 @@ pub(crate) async fn gateway(settings: Settings) -> Result<()> {
 /// Answers workers, applies their events, fires timers.
 pub(crate) async fn state(settings: Settings) -> Result<()> {
     let stop = stop_on_signal()?;
+    let admin = Admin::start(&settings.admin, &stop).await?;
     let Some(ledger) = ledger(&settings, &stop).await? else { return Ok(()) };
+    let part = start_state(&settings, ledger.clone());
+    admin.working(needs(&ledger));
     tracing::info!("serving workers");
-    keep(vec![start_state(&settings, ledger)], &stop).await
+    keep(vec![part], &stop).await
 }
 
 /// Runs jobs.
@@ -51,21 +57,26 @@ pub(crate) async fn worker(settings: Settings) -> Result<()> {
         .context("exec.jobs is missing: --jobs FILE")
         .map_err(BadSetting)?;
     let worker = load(jobs)?;
+    let admin = Admin::start(&settings.admin, &stop).await?;
     let Some(bus) = nats(&settings, &stop).await? else { return Ok(()) };
-    keep(vec![start_worker(&settings, worker, bus)], &stop).await
+    let part = start_worker(&settings, worker, bus.clone());
+    admin.working(Needs { records: None, bus });
+    keep(vec![part], &stop).await
 }
 
 /// All roles in one process.
 pub(crate) async fn dev(settings: Settings) -> Result<()> {
     let stop = stop_on_signal()?;
-    let (parts, address) = start_all(&settings).await?;
+    let admin = Admin::start(&settings.admin, &stop).await?;
+    let (parts, address, ledger) = start_all(&settings).await?;
+    admin.working(needs(&ledger));
     announce("dev", address)?;
     keep(parts, &stop).await
 }
 
 /// Starts all roles on an embedded store and bus. The parts are in the order in which they must
 /// end: a worker that hands back its work needs the state role.
-pub(crate) async fn start_all(settings: &Settings) -> Result<(Vec<Part>, SocketAddr)> {
+pub(crate) async fn start_all(settings: &Settings) -> Result<(Vec<Part>, SocketAddr, Arc<Ledger>)> {
     let worker = settings.exec.jobs.as_deref().map(load).transpose()?;
     let store = embedded(settings.store.data.clone()).await?;
     let bus: Arc<dyn Bus> = Arc::new(LocalBus::new());
@@ -77,8 +88,8 @@ pub(crate) async fn start_all(settings: &Settings) -> Result<(Vec<Part>, SocketA
         None => tracing::info!("there are no jobs to run: --jobs FILE names some"),
     }
     parts.push(gateway);
-    parts.push(start_state(settings, ledger));
-    Ok((parts, address))
+    parts.push(start_state(settings, ledger.clone()));
+    Ok((parts, address, ledger))
 }
 
 async fn embedded(directory: Option<PathBuf>) -> Result<EmbeddedStore> {
@@ -146,6 +157,10 @@ async fn nats(settings: &Settings, stop: &CancellationToken) -> Result<Option<Ar
     let Some(bus) = bus else { return Ok(None) };
     tracing::info!(server, "the bus is reached");
     Ok(Some(Arc::new(bus)))
+}
+
+fn needs(ledger: &Arc<Ledger>) -> Needs {
+    Needs { records: Some(ledger.clone()), bus: ledger.bus().clone() }
 }
 
 fn wrong(error: impl Error + Send + Sync + 'static, context: String) -> BadSetting {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use longshore_core::{config, json, lifecycle::Rules, telemetry};
 use serde::Deserialize;
 
-use crate::{cli::Flags, exit::BadSetting};
+use crate::{admin, cli::Flags, exit::BadSetting};
 
 /// What the variables begin with that hold settings.
 const PREFIX: &str = "LONGSHORE";
@@ -35,6 +35,8 @@ pub(crate) struct Settings {
     pub exec: Exec,
     /// Types of messages beside those that are compiled in.
     pub types: Types,
+    /// What the platform asks.
+    pub admin: admin::Settings,
 }
 
 /// The spans of the lifecycle.

@@ -21,6 +21,9 @@ pub(crate) struct Settings {
     /// Where traces go by OTLP over gRPC, such as `http://127.0.0.1:4317`.
     #[arg(long, value_name = "URL")]
     otlp_endpoint: Option<String>,
+    /// Where to answer the platform, such as `0.0.0.0:9090`: /livez and /readyz; nowhere without it.
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<String>,
 }
 
 /// Shows the main job.
@@ -89,6 +92,17 @@ pub(crate) struct Worker {
     jobs: Option<String>,
 }
 
+/// Asks a role's admin listener.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Probe {
+    /// Where the role answers the platform: its --admin-listen.
+    #[arg(default_value = "127.0.0.1:9090", value_name = "ADDRESS")]
+    pub address: String,
+    /// Asks only whether it is alive.
+    #[arg(long)]
+    pub live: bool,
+}
+
 /// The flags of a role as settings.
 pub(crate) trait Flags {
     /// Where the settings come from.
@@ -104,6 +118,7 @@ impl Settings {
             ("--log-format", "telemetry.log_format", &self.log_format),
             ("--log-filter", "telemetry.log_filter", &self.log_filter),
             ("--otlp-endpoint", "telemetry.otlp_endpoint", &self.otlp_endpoint),
+            ("--admin-listen", "admin.listen", &self.admin_listen),
         ];
         let given = |&(flag, key, value): &(&'static str, &'static str, &Option<String>)| {
             value.clone().map(|value| Override { flag, key, value })

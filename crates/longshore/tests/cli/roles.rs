@@ -1,5 +1,10 @@
 //! How roles start and stop.
 
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+
 use nix::sys::signal::Signal;
 
 use crate::process::{Dev, Role, done, longshore, text};
@@ -100,4 +105,63 @@ fn servers_that_are_not_there_are_named_and_tried_again() {
         role.signal(Signal::SIGTERM);
         assert_eq!(role.ended().code(), Some(0));
     }
+}
+
+#[test]
+fn the_platform_is_told_what_is_missing() {
+    let ask = |role: &Role, path: &str| {
+        let line = role.logged("answering the platform");
+        let address = line.rsplit("address=").next().unwrap().trim().to_owned();
+        let answer = get(&address, path);
+        (address, answer)
+    };
+    let admin = ["--admin-listen", "127.0.0.1:0"];
+
+    // Without its servers it is alive and not ready.
+    let mut command = longshore();
+    command.args(["state", "--redis", "redis://127.0.0.1:1"]).args(admin);
+    let mut role = Role::start(&mut command);
+    let (address, answer) = ask(&role, "/livez");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\nok\n"), "{answer}");
+    let answer = get(&address, "/readyz");
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("\r\nstarting\n"), "{answer}");
+    role.signal(Signal::SIGTERM);
+    assert_eq!(role.ended().code(), Some(0));
+
+    // With all that it needs it is ready, until it is told to stop.
+    let home = tempfile::tempdir().unwrap();
+    let jobs = home.path().join("jobs.toml");
+    std::fs::write(&jobs, "[jobs.hang]\ncommand = [\"sleep\", \"600\"]\ngrace = \"1s\"\n").unwrap();
+    let mut command = longshore();
+    // Until a second signal it drains.
+    command.env("LONGSHORE_WORKER__DRAIN_TIMEOUT", "600s");
+    command.args(["dev", "--listen", "127.0.0.1:0", "--jobs", text(&jobs)]).args(admin);
+    let role = Role::start(&mut command);
+    let (admin, _) = ask(&role, "/livez");
+    let address = role.address();
+    let mut dev = Dev { role, address, home };
+    let answer = get(&admin, "/readyz");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\nok\n"), "{answer}");
+    assert_eq!(done(longshore().args(["probe", &admin])).code, 0);
+    let name = dev.submit(&["hang"]);
+    dev.until_running(&name);
+    dev.role.signal(Signal::SIGTERM);
+    dev.role.logged("a second signal ends the process at once");
+    let stopping = done(longshore().args(["probe", &admin]));
+    assert_eq!((stopping.code, &*stopping.stdout), (69, "stopping\n"));
+    assert_eq!(done(longshore().args(["probe", "--live", &admin])).code, 0);
+    dev.role.signal(Signal::SIGTERM);
+    dev.role.ended();
+    let gone = done(longshore().args(["probe", &admin]));
+    assert_eq!(gone.code, 69);
+    assert!(gone.stderr.contains(&format!("can't reach {admin}")), "{}", gone.stderr);
+}
+
+/// All that a server says.
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
