@@ -9,6 +9,7 @@ mod clients;
 mod servers;
 mod shell;
 mod sim;
+mod up;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -43,6 +44,8 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Run two gateways behind nginx, two state replicas, workers, Redis and NATS until Ctrl-C.
+    Up(up::Site),
     /// Find or install the servers that the tests need, and say where they are.
     Servers,
 }
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Chore::Clients { only } => check::clients(&only),
         Chore::Sim(seeds) => sim::run(&seeds),
         Chore::Chaos { arguments } => chaos::chaos(&arguments),
+        Chore::Up(site) => up::run_all(&site),
         Chore::Servers => servers::find_or_install().map(|servers| {
             println!("redis-server: {}", servers.redis.display());
             println!("nats-server: {}", servers.nats.display());
