@@ -2,6 +2,7 @@
 
 pub(crate) mod nats;
 pub(crate) mod redis;
+pub(crate) mod sentinel;
 
 use std::{
     ffi::OsString,
@@ -19,11 +20,13 @@ use crate::{Process, eventually};
 
 /// A redis-server of one's own.
 pub type RedisServer = Server<redis::Redis>;
+/// A Sentinel of one's own.
+pub type SentinelServer = Server<sentinel::Sentinel>;
 /// A nats-server of one's own, with JetStream.
 pub type NatsServer = Server<nats::Nats>;
 
 /// A ceiling for anything a server does, on a machine under load.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How many ports are tried.
 const ATTEMPTS: usize = 10;
 
@@ -77,11 +80,7 @@ impl<K: Kind> Server<K> {
     /// # Panics
     /// If the program is not found or does not start.
     pub async fn start_with(arguments: &[&str]) -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix("longshore-test-")
-            .tempdir()
-            .expect("a directory can be made");
-        Self::start_in(dir, arguments.iter().map(|&a| a.to_owned()).collect()).await
+        Self::start_in(directory(), arguments.iter().map(|&a| a.to_owned()).collect()).await
     }
 
     pub(crate) async fn start_in(dir: TempDir, arguments: Vec<String>) -> Self {
@@ -100,6 +99,11 @@ impl<K: Kind> Server<K> {
     /// The port that it listens on.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Whether it was started and not ended since.
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
     }
 
     /// Its process.
@@ -219,6 +223,11 @@ impl<K: Kind> Server<K> {
         }
         ours
     }
+}
+
+/// A directory for a server and what it keeps.
+fn directory() -> TempDir {
+    tempfile::Builder::new().prefix("longshore-test-").tempdir().expect("a directory can be made")
 }
 
 /// A port that nobody listens on now. It is outside of the range from which the system gives ports

@@ -1,6 +1,6 @@
-//! A cluster of three masters, each with a third of the slots.
+//! A cluster of three masters, each with a third of the slots; with replicas or without.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use futures::future::join_all;
 use longshore_core::index::Index;
@@ -9,48 +9,20 @@ use longshore_state::{
     redis::{RedisStore, Settings},
     store::{Error, Store},
 };
-use longshore_testkit::{RedisServer, eventually};
+use longshore_testkit::{RedisCluster, eventually};
+
+use tokio::time::Instant;
 
 use super::redis::{PATIENCE, commit, load, new};
 
-const ARGUMENTS: [&str; 10] = [
-    "--cluster-enabled",
-    "yes",
-    "--cluster-node-timeout",
-    "2000",
-    "--cluster-require-full-coverage",
-    "no",
-    "--appendonly",
-    "yes",
-    "--appendfsync",
-    "always",
-];
-
-async fn cluster() -> (Vec<RedisServer>, Settings) {
-    let servers = join_all((0..3).map(|_| RedisServer::start_with(&ARGUMENTS))).await;
-    for (server, slots) in
-        servers.iter().zip([["0", "5460"], ["5461", "10922"], ["10923", "16383"]])
-    {
-        server.cli(&["CLUSTER", "ADDSLOTSRANGE", slots[0], slots[1]]).await;
-        server.cli(&["CLUSTER", "MEET", "127.0.0.1", &servers[0].port().to_string()]).await;
-    }
-    for server in &servers {
-        eventually(PATIENCE, async || {
-            let info = server.cli(&["CLUSTER", "INFO"]).await;
-            let is_up = info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3");
-            if is_up { Ok(()) } else { Err(info) }
-        })
-        .await;
-    }
-    let hosts: Vec<String> =
-        servers.iter().map(|server| format!("127.0.0.1:{}", server.port())).collect();
-    let url = format!("redis+cluster://{}", hosts.join(","));
-    (servers, Settings { url, ..Settings::default() })
+fn settings(cluster: &RedisCluster) -> Settings {
+    Settings { url: cluster.url(), ..Settings::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn passes_the_suite() {
-    let (servers, settings) = cluster().await;
+    let cluster = RedisCluster::without_replicas().await;
+    let (servers, settings) = (&cluster.servers, settings(&cluster));
     for (_, case) in CASES {
         join_all(servers.iter().map(|server| server.cli(&["FLUSHALL"]))).await;
         let store = RedisStore::connect(&settings).await.unwrap();
@@ -61,14 +33,15 @@ async fn passes_the_suite() {
     for _ in 0..100 {
         commit(&store, &new()).await.unwrap();
     }
-    for server in &servers {
+    for server in servers {
         assert_ne!(server.cli(&["KEYS", "ls:{*"]).await, "");
     }
 }
 
 #[tokio::test]
 async fn checks_every_master() {
-    let (servers, settings) = cluster().await;
+    let cluster = RedisCluster::without_replicas().await;
+    let (servers, settings) = (&cluster.servers, settings(&cluster));
     servers[1].cli(&["CONFIG", "SET", "maxmemory-policy", "volatile-ttl"]).await;
     let Err(error) = RedisStore::connect(&settings).await else { panic!("it was accepted") };
     assert!(
@@ -80,13 +53,14 @@ async fn checks_every_master() {
 /// What lies on the other masters goes on; all of it does once the lost one is back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn outlives_the_loss_of_a_master() {
-    let (mut servers, settings) = cluster().await;
+    let mut cluster = RedisCluster::without_replicas().await;
+    let settings = settings(&cluster);
     let store = RedisStore::connect(&settings).await.unwrap();
     let records: Vec<_> = (0..60).map(|_| new()).collect();
     for record in &records {
         commit(&store, record).await.unwrap();
     }
-    servers[2].kill();
+    cluster.servers[2].kill();
     let ids: Vec<_> = records.iter().map(|record| record.id.clone()).collect();
     let (there, lost): (Vec<_>, Vec<_>) =
         store.load(&ids).await.into_iter().partition(Result::is_ok);
@@ -104,9 +78,63 @@ async fn outlives_the_loss_of_a_master() {
     assert_eq!(found.unwrap().len(), there.len());
     assert!(!without.is_empty() && without.len() < 16);
 
-    servers[2].restart().await;
+    cluster.servers[2].restart().await;
     for record in &records {
         let stored = eventually(PATIENCE, || load(&store, &record.id)).await.stored;
         assert_eq!(stored.unwrap().record, *record);
     }
+}
+
+/// A replica takes over: what was committed is there, and no call fails by another error than that
+/// the store is not available for now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn follows_a_failover() {
+    let mut cluster = RedisCluster::with_replicas().await;
+    let store = RedisStore::connect(&settings(&cluster)).await.unwrap();
+    let records: Vec<_> = (0..60).map(|_| new()).collect();
+    for record in &records {
+        commit(&store, record).await.unwrap();
+    }
+    for round in [Loss::Killed, Loss::Frozen] {
+        let masters = cluster.masters().await;
+        let lost = masters[fastrand::usize(..masters.len())];
+        match round {
+            Loss::Killed => cluster.servers[lost].kill(),
+            Loss::Frozen => cluster.servers[lost].freeze(),
+        }
+        for record in &records {
+            let stored = eventually(PATIENCE, async || {
+                let started = Instant::now();
+                let loaded = load(&store, &record.id).await;
+                let took = started.elapsed();
+                assert!(took < Duration::from_secs(15), "a call took {took:?}");
+                match loaded {
+                    Err(error @ Error::Unavailable { .. }) => Err(error),
+                    loaded => Ok(loaded.unwrap().stored),
+                }
+            });
+            assert_eq!(stored.await.unwrap().record, *record);
+        }
+        cluster.without(lost).await;
+        for _ in 0..30 {
+            let record = new();
+            eventually(PATIENCE, async || match commit(&store, &record).await {
+                Err(error @ Error::Unavailable { .. }) => Err(error),
+                // It may have been written by a try whose answer was lost.
+                verdict => Ok(verdict.unwrap()),
+            })
+            .await;
+        }
+        store.check().await.unwrap();
+        match round {
+            Loss::Killed => cluster.servers[lost].restart().await,
+            Loss::Frozen => cluster.servers[lost].thaw(),
+        }
+        cluster.settled().await;
+    }
+}
+
+enum Loss {
+    Killed,
+    Frozen,
 }

@@ -1,94 +1,86 @@
 //! A server whose replica takes over.
 
-use std::{
-    net::TcpListener,
-    process::{Child, Command, Stdio},
-};
+use std::time::Duration;
 
+use longshore_core::record::Record;
 use longshore_state::{
     redis::{RedisStore, Settings},
     store::{Error, Store},
 };
-use longshore_testkit::{RedisServer, eventually};
-use tempfile::TempDir;
+use longshore_testkit::{RedisServer, WatchedRedis, eventually};
+use tokio::time::Instant;
 
 use super::redis::{PATIENCE, commit, load, new};
 
-/// One Sentinel, which is a majority of one.
-struct Sentinel {
-    process: Child,
-    port: u16,
-    _directory: TempDir,
+fn settings(redis: &WatchedRedis) -> Settings {
+    Settings { url: redis.url(), ..Settings::default() }
 }
 
-impl Sentinel {
-    fn watch(master: &RedisServer) -> Self {
-        let directory = TempDir::new().unwrap();
-        let file = directory.path().join("sentinel.conf");
-        let port = (0..1000)
-            .map(|_| fastrand::u16(10_000..32_000))
-            .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-            .unwrap();
-        let settings = format!(
-            "port {port}\n\
-             bind 127.0.0.1\n\
-             sentinel monitor main 127.0.0.1 {} 1\n\
-             sentinel down-after-milliseconds main 500\n\
-             sentinel failover-timeout main 3000\n",
-            master.port()
-        );
-        std::fs::write(&file, settings).unwrap();
-        let process = Command::new("redis-server")
-            .arg(&file)
-            .arg("--sentinel")
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { process, port, _directory: directory }
-    }
-}
-
-impl Drop for Sentinel {
-    fn drop(&mut self) {
-        // Fails only if it has ended already.
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
-}
-
-#[tokio::test]
-async fn follows_the_master() {
-    let mut master = RedisServer::start().await;
-    let replica =
-        RedisServer::start_with(&["--replicaof", "127.0.0.1", &master.port().to_string()]).await;
-    let sentinel = Sentinel::watch(&master);
-    let settings = |name| Settings {
-        url: format!("redis+sentinel://127.0.0.1:{}/{name}", sentinel.port),
-        ..Settings::default()
-    };
-    let store = eventually(PATIENCE, async || RedisStore::connect(&settings("main")).await).await;
-    let unknown = RedisStore::connect(&settings("other")).await.err().unwrap();
-    assert!(matches!(unknown, Error::Unavailable { .. }), "{unknown}");
-
-    let before = new();
-    eventually(PATIENCE, || commit(&store, &before)).await;
-    let key = format!("ls:{{{}}}:{}", before.id.partition(16), before.id);
+/// Commits, and waits until the replica has it too.
+async fn committed(store: &RedisStore, replica: &RedisServer) -> Record {
+    let record = new();
+    eventually(PATIENCE, || commit(store, &record)).await;
+    let key = format!("ls:{{{}}}:{}", record.id.partition(16), record.id);
     eventually(PATIENCE, async || match &*replica.cli(&["EXISTS", &key]).await {
         "1" => Ok(()),
         other => Err(other.to_owned()),
     })
     .await;
-    // Sentinel learns of replicas by and by.
+    record
+}
+
+/// Calls until the store is available again. Until then each call ends in time, and says that it
+/// is not available.
+async fn recovered(store: &RedisStore) {
     eventually(PATIENCE, async || {
-        let clients = replica.cli(&["CLIENT", "LIST"]).await;
-        if clients.contains("name=sentinel") { Ok(()) } else { Err(clients) }
+        let started = Instant::now();
+        let written = commit(store, &new()).await;
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(15), "a call took {took:?}");
+        match written {
+            Err(error @ Error::Unavailable { .. }) => Err(error),
+            written => Ok(written.unwrap()),
+        }
     })
     .await;
+}
 
-    master.kill();
+#[tokio::test]
+async fn follows_the_master() {
+    let mut redis = WatchedRedis::start().await;
+    let store = RedisStore::connect(&settings(&redis)).await.unwrap();
+    let unknown = Settings { url: redis.url().replace("/main", "/other"), ..Settings::default() };
+    let unknown = RedisStore::connect(&unknown).await.err().unwrap();
+    assert!(matches!(unknown, Error::Unavailable { .. }), "{unknown}");
+
+    let before = committed(&store, &redis.servers[1]).await;
+    redis.servers[0].kill();
     assert!(matches!(load(&store, &before.id).await, Err(Error::Unavailable { .. })));
-    eventually(PATIENCE, || store.check()).await;
+    recovered(&store).await;
     assert_eq!(load(&store, &before.id).await.unwrap().stored.unwrap().record, before);
-    commit(&store, &new()).await.unwrap();
-    assert!(replica.cli(&["ROLE"]).await.starts_with("master"));
+    assert_eq!(redis.another_master(0).await, 1);
+
+    // And back again, with a Sentinel that does not answer.
+    redis.servers[0].restart().await;
+    redis.settled().await;
+    let before = committed(&store, &redis.servers[0]).await;
+    redis.sentinels[0].freeze();
+    redis.servers[1].freeze();
+    recovered(&store).await;
+    assert_eq!(load(&store, &before.id).await.unwrap().stored.unwrap().record, before);
+    redis.servers[1].thaw();
+    redis.sentinels[0].thaw();
+    recovered(&store).await;
+}
+
+/// A master that was made a replica while connections to it were open refuses writes.
+#[tokio::test]
+async fn leaves_a_server_that_is_a_replica_now() {
+    let redis = WatchedRedis::start().await;
+    let store = RedisStore::connect(&settings(&redis)).await.unwrap();
+    committed(&store, &redis.servers[1]).await;
+    redis.sentinels[0].cli(&["SENTINEL", "FAILOVER", "main"]).await;
+    redis.another_master(0).await;
+    recovered(&store).await;
+    store.check().await.unwrap();
 }

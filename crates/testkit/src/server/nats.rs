@@ -1,11 +1,15 @@
-use std::{ffi::OsString, io, path::Path};
+use std::{ffi::OsString, io, path::Path, time::Duration};
 
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
+    time::timeout,
 };
 
 use super::{Kind, Probe, Server};
+
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// The kind of a [`NatsServer`](super::NatsServer): JetStream is on and keeps its data on disk.
 pub enum Nats {}
@@ -41,19 +45,64 @@ impl Server<Nats> {
     /// # Panics
     /// If the program is not found or does not start.
     pub async fn start_configured(config: &str) -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix("longshore-test-")
-            .tempdir()
-            .expect("a directory can be made");
+        Self::start_with_file(config, &[]).await
+    }
+
+    pub(crate) async fn start_with_file(config: &str, arguments: &[String]) -> Self {
+        let dir = super::directory();
         let file = dir.path().join("nats.conf");
         std::fs::write(&file, config).expect("a file can be written");
-        let arguments = vec!["-c".to_owned(), file.to_string_lossy().into_owned()];
-        Self::start_in(dir, arguments).await
+        let file = ["-c".to_owned(), file.to_string_lossy().into_owned()];
+        Self::start_in(dir, [&file[..], arguments].concat()).await
+    }
+
+    /// The name by which it goes, also among the servers of a cluster.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Where clients connect to.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port())
+    }
+
+    /// Sends a request, such as one to `$JS.API.STREAM.INFO.NAME`, on a connection of its own and
+    /// returns the answer's payload.
+    ///
+    /// # Errors
+    /// If the server can't be reached or nobody answers within some seconds.
+    pub async fn request(&self, subject: &str, payload: &str) -> io::Result<String> {
+        timeout(ANSWER, self.ask(subject, payload)).await?
+    }
+
+    async fn ask(&self, subject: &str, payload: &str) -> io::Result<String> {
+        let mut stream = BufReader::new(TcpStream::connect(("127.0.0.1", self.port())).await?);
+        let options = r#"{"verbose":false,"pedantic":false,"headers":true,"no_responders":true}"#;
+        let inbox = format!("_INBOX.{:016x}", fastrand::u64(..));
+        let length = payload.len();
+        let request = format!(
+            "CONNECT {options}\r\nSUB {inbox} 1\r\nPUB {subject} {inbox} {length}\r\n{payload}\r\n"
+        );
+        stream.write_all(request.as_bytes()).await?;
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            match line.split_whitespace().collect::<Vec<_>>()[..] {
+                ["MSG", .., length] => {
+                    let length = length.parse().map_err(io::Error::other)?;
+                    let mut answer = vec![0; length];
+                    stream.read_exact(&mut answer).await?;
+                    return Ok(String::from_utf8_lossy(&answer).into_owned());
+                }
+                // A status without a payload: nobody serves the subject.
+                ["HMSG", ..] => return Err(io::ErrorKind::NotFound.into()),
+                ["PING"] => stream.write_all(b"PONG\r\n").await?,
+                ["-ERR", ..] => return Err(io::Error::other(line)),
+                _ => {}
+            }
+        }
     }
 
     /// The version that it says it has, such as `2.9.10`.

@@ -51,9 +51,18 @@ impl Server<Redis> {
             .await
             .unwrap_or_else(|error| panic!("{command:?} failed: {error}"))
     }
+
+    /// The same, for a server that may be out of reach. A frozen one never answers: how long to
+    /// wait is up to the caller.
+    ///
+    /// # Errors
+    /// If there is no reply, or it is an error.
+    pub async fn try_cli(&self, command: &[&str]) -> io::Result<String> {
+        call(self.port(), command).await
+    }
 }
 
-async fn call(port: u16, command: &[&str]) -> io::Result<String> {
+pub(super) async fn call(port: u16, command: &[&str]) -> io::Result<String> {
     let mut stream = BufReader::new(TcpStream::connect(("127.0.0.1", port)).await?);
     let mut request = format!("*{}\r\n", command.len());
     for word in command {
