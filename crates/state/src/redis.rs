@@ -9,6 +9,7 @@ mod commit;
 mod connection;
 mod error;
 mod keys;
+mod lasting;
 mod list;
 mod load;
 mod meta;

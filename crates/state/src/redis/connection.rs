@@ -2,15 +2,22 @@
 
 use std::{io, time::Duration};
 
+use futures::FutureExt;
 use redis::{
-    Client, Cmd, ConnectionInfo, Pipeline, ProtocolVersion, RedisResult, Value,
+    Client, Cmd, ConnectionInfo, Pipeline, ProtocolVersion, RedisError, RedisResult, Value,
     aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig},
-    cluster::ClusterClientBuilder,
+    cluster::{ClusterClient, ClusterClientBuilder},
     cluster_async::ClusterConnection,
     io::tcp::TcpSettings,
 };
 
-use super::{error::senseless, sentinel::Sentinel, settings::Settings, url::Target};
+use super::{
+    error::senseless,
+    lasting::{Lasting, Open},
+    sentinel::Sentinel,
+    settings::Settings,
+    url::Target,
+};
 
 /// How many commands may wait for their answers on one connection.
 const IN_FLIGHT: usize = 8192;
@@ -25,8 +32,8 @@ pub(super) struct Connection {
 }
 
 enum Link {
-    Single(ConnectionManager),
-    Cluster(ClusterConnection),
+    Single(Lasting<ConnectionManager>),
+    Cluster(Lasting<ClusterConnection>),
     Sentinel(Box<Sentinel>),
 }
 
@@ -34,10 +41,23 @@ impl Connection {
     pub(super) async fn open(target: Target, settings: &Settings) -> RedisResult<Self> {
         let response_timeout = settings.response_timeout;
         let (link, longest_call) = match target {
-            Target::Single(info) => (Link::Single(single(info, settings).await?), response_timeout),
+            Target::Single(info) => {
+                let client = single(info, settings)?;
+                let config = manager(settings);
+                let open: Open<_> = Box::new(move || {
+                    let (client, config) = (client.clone(), config.clone());
+                    async move { client.get_connection_manager_with_config(config).await }.boxed()
+                });
+                (Link::Single(Lasting::open(open).await?), response_timeout)
+            }
             // A call may have to find out first which node has taken over.
             Target::Cluster(nodes) => {
-                (Link::Cluster(cluster(nodes, settings).await?), response_timeout * 5)
+                let client = cluster(nodes, settings)?;
+                let open: Open<_> = Box::new(move || {
+                    let client = client.clone();
+                    async move { client.get_async_connection().await }.boxed()
+                });
+                (Link::Cluster(Lasting::open(open).await?), response_timeout * 5)
             }
             Target::Sentinel { sentinels, master, server } => {
                 let sentinel = Sentinel::new(sentinels, &master, &server, settings)?;
@@ -62,27 +82,49 @@ impl Connection {
     /// Sends commands together. The answers come in their order, errors among them.
     pub(super) async fn pipeline(&self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
         let count = pipeline.len();
-        let call = async {
-            match &self.link {
-                Link::Single(link) => link.clone().req_packed_commands(pipeline, 0, count).await,
-                Link::Cluster(link) => link.clone().req_packed_commands(pipeline, 0, count).await,
-                Link::Sentinel(link) => link.pipeline(pipeline).await,
+        let values = match &self.link {
+            Link::Single(link) => {
+                let send = async |mut link: ConnectionManager| {
+                    link.req_packed_commands(pipeline, 0, count).await
+                };
+                self.on(link, send).await?
             }
+            Link::Cluster(link) => {
+                let send = async |mut link: ClusterConnection| {
+                    link.req_packed_commands(pipeline, 0, count).await
+                };
+                self.on(link, send).await?
+            }
+            Link::Sentinel(link) => self.in_time(link.pipeline(pipeline)).await?,
         };
-        let values = self.in_time(call).await?;
         if values.len() == count { Ok(values) } else { Err(senseless()) }
     }
 
     /// Sends one command.
     pub(super) async fn command(&self, command: &Cmd) -> RedisResult<Value> {
-        self.in_time(async {
-            match &self.link {
-                Link::Single(link) => command.query_async(&mut link.clone()).await,
-                Link::Cluster(link) => command.query_async(&mut link.clone()).await,
-                Link::Sentinel(link) => link.command(command).await,
+        match &self.link {
+            Link::Single(link) => {
+                self.on(link, async |mut link| command.query_async(&mut link).await).await
             }
-        })
-        .await
+            Link::Cluster(link) => {
+                self.on(link, async |mut link| command.query_async(&mut link).await).await
+            }
+            Link::Sentinel(link) => self.in_time(link.command(command)).await,
+        }
+    }
+
+    /// Makes a call on a connection, and sees to another one if it is not answered in time.
+    async fn on<C: Clone + Send + 'static, T>(
+        &self,
+        link: &Lasting<C>,
+        call: impl AsyncFnOnce(C) -> RedisResult<T>,
+    ) -> RedisResult<T> {
+        let (connection, number) = link.get();
+        let answer = self.in_time(call(connection)).await;
+        if answer.as_ref().is_err_and(RedisError::is_timeout) {
+            link.replace(number);
+        }
+        answer
     }
 
     /// The client's own timeout does not cover the wait for a new connection.
@@ -94,27 +136,26 @@ impl Connection {
     }
 }
 
-async fn single(info: ConnectionInfo, settings: &Settings) -> RedisResult<ConnectionManager> {
+fn single(info: ConnectionInfo, settings: &Settings) -> RedisResult<Client> {
     // With protocol 3 the manager learns of a lost connection at once, not with the next call.
     let server = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    let client = Client::open(info.set_redis_settings(server).set_tcp_settings(tcp(settings)))?;
+    Client::open(info.set_redis_settings(server).set_tcp_settings(tcp(settings)))
+}
+
+fn manager(settings: &Settings) -> ConnectionManagerConfig {
     // Calls wait for a reconnection that is under way, so it must give up soon: the next call
     // starts another.
-    let config = ConnectionManagerConfig::new()
+    ConnectionManagerConfig::new()
         .set_min_delay(Duration::from_millis(50))
         .set_max_delay(Duration::from_millis(250))
         .set_number_of_retries(1)
         .set_connection_timeout(Some(settings.connect_timeout))
         .set_response_timeout(Some(settings.response_timeout))
         .set_pipeline_buffer_size(WAITING)
-        .set_concurrency_limit(IN_FLIGHT);
-    client.get_connection_manager_with_config(config).await
+        .set_concurrency_limit(IN_FLIGHT)
 }
 
-async fn cluster(
-    nodes: Vec<ConnectionInfo>,
-    settings: &Settings,
-) -> RedisResult<ClusterConnection> {
+fn cluster(nodes: Vec<ConnectionInfo>, settings: &Settings) -> RedisResult<ClusterClient> {
     ClusterClientBuilder::new(nodes)
         .tcp_settings(tcp(settings))
         .connection_timeout(settings.connect_timeout)
@@ -124,9 +165,7 @@ async fn cluster(
         .min_retry_wait(50)
         .max_retry_wait(300)
         .connection_concurrency_limit(IN_FLIGHT)
-        .build()?
-        .get_async_connection()
-        .await
+        .build()
 }
 
 pub(super) fn tcp(settings: &Settings) -> TcpSettings {

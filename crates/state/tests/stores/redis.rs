@@ -10,7 +10,7 @@ use longshore_state::{
     redis::{RedisStore, Settings},
     store::{After, Change, Error, Loaded, Store, Sweep, Verdict},
 };
-use longshore_testkit::{RedisServer, eventually};
+use longshore_testkit::{Proxy, RedisServer, eventually};
 
 use crate::record;
 
@@ -105,6 +105,22 @@ async fn a_silent_server_is_given_up_in_time() {
     assert!(matches!(due, Err(Error::Unavailable { .. })));
     server.thaw();
     eventually(PATIENCE, || store.check()).await;
+}
+
+/// A connection that looks well and carries nothing is replaced, though nobody ends it.
+#[tokio::test]
+async fn a_connection_that_swallows_all_is_given_up() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(server.port(), fastrand::u64(..)).await;
+    let url = format!("redis://127.0.0.1:{}", proxy.port());
+    let timeout = Duration::from_millis(500);
+    let settings = Settings { url, response_timeout: timeout, ..Settings::default() };
+    let store = RedisStore::connect(&settings).await.unwrap();
+    proxy.lose_server();
+    assert!(matches!(load(&store, &new().id).await, Err(Error::Unavailable { .. })));
+    eventually(PATIENCE, || store.check()).await;
+    commit(&store, &new()).await.unwrap();
+    assert!(proxy.accepted() > 1);
 }
 
 #[tokio::test]
