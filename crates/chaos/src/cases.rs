@@ -1,10 +1,23 @@
 //! The cases.
 
+mod clock;
+mod gateway;
+mod network;
+mod replay;
+mod state;
 mod worker;
 
 use crate::case::Case;
 
 /// All there are.
 pub fn all() -> Vec<Case> {
-    [worker::cases()].into_iter().flatten().collect()
+    let groups = [
+        worker::cases(),
+        gateway::cases(),
+        state::cases(),
+        clock::cases(),
+        replay::cases(),
+        network::cases(),
+    ];
+    groups.into_iter().flatten().collect()
 }

@@ -319,15 +319,11 @@ impl Client {
     }
 }
 
-/// What Google's clients try again. A connection that breaks while an answer comes is the same to
-/// them, whatever the library calls it.
+/// What Google's clients try again. To them a connection that breaks is UNAVAILABLE as well; the
+/// library has other codes for some ways to break, but gives its own reason with them, which no
+/// server's answer has.
 fn is_transient(status: &Status) -> bool {
-    use std::error::Error;
-    let is_broken = status.source().is_some_and(<dyn Error>::is::<tonic::transport::Error>)
-        || (status.code() == Code::Unknown && status.message().contains("h2 protocol error"))
-        || (status.code() == Code::Internal && status.message().contains("h2 protocol error"))
-        || (status.code() == Code::Unknown && status.message().contains("transport error"));
-    status.code() == Code::Unavailable || is_broken
+    status.code() == Code::Unavailable || std::error::Error::source(status).is_some()
 }
 
 /// The metadata of an operation.

@@ -16,3 +16,4 @@ pub mod handler;
 pub mod history;
 pub mod runner;
 pub mod site;
+pub mod stage;

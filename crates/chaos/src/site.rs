@@ -145,9 +145,12 @@ impl Site {
         self.member_mut(name).variables = variables.iter().map(own).collect();
     }
 
-    /// Ends a role by SIGKILL.
+    /// Ends a role by SIGKILL. What it has sent and a proxy holds is lost with it.
     pub fn kill(&mut self, name: &str) {
         self.member_mut(name).process = None;
+        for (_, link) in self.links().filter(|((of, _), _)| of == name) {
+            link.cut();
+        }
     }
 
     /// Ends a role by SIGTERM and waits for its end.
