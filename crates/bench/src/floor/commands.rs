@@ -1,0 +1,134 @@
+//! The commands that Redis gets, built beforehand.
+
+use anyhow::{Result, ensure};
+use longshore_core::index::Index;
+use longshore_state::store::{After, Change};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, Pipeline, Script, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    io::tcp::TcpSettings,
+};
+
+use crate::lives::PARTITIONS;
+
+/// The script that ships.
+const COMMIT: &str = include_str!("../../../state/lua/commit.lua");
+
+/// A connection that knows the script.
+#[derive(Clone)]
+pub(crate) struct Redis {
+    connection: MultiplexedConnection,
+}
+
+impl Redis {
+    /// Connects and loads the script.
+    pub(crate) async fn connect(url: &str) -> Result<Self> {
+        let info = url.into_connection_info()?;
+        let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let client = Client::open(info)?;
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        Script::new(COMMIT).prepare_invoke().load_async(&mut connection).await?;
+        Ok(Self { connection })
+    }
+
+    /// Asks for the time and some records in one round trip.
+    pub(crate) async fn load<'a>(&mut self, loads: impl Iterator<Item = &'a Cmd>) -> Result<()> {
+        let mut pipeline = Pipeline::new();
+        pipeline.add_command(redis::cmd("TIME"));
+        loads.for_each(|load| {
+            pipeline.add_command(load.clone());
+        });
+        let count = pipeline.len();
+        let answers = self.connection.req_packed_commands(&pipeline, 0, count).await?;
+        ensure!(answers.len() == count, "Redis does not answer all commands");
+        Ok(())
+    }
+
+    /// Commits in one round trip.
+    pub(crate) async fn commit<'a>(&mut self, calls: impl Iterator<Item = &'a Cmd>) -> Result<()> {
+        let mut pipeline = Pipeline::new();
+        calls.for_each(|call| {
+            pipeline.add_command(call.clone());
+        });
+        let count = pipeline.len();
+        let answers = self.connection.req_packed_commands(&pipeline, 0, count).await?;
+        let committed = answers.iter().filter(|answer| **answer == Value::Int(1)).count();
+        ensure!(committed == count, "{committed} of {count} were committed: {answers:?}");
+        Ok(())
+    }
+
+    /// How many operations are not done.
+    pub(crate) async fn active(&mut self) -> Result<usize> {
+        let mut pipeline = Pipeline::new();
+        for partition in 0..PARTITIONS {
+            pipeline.cmd("ZCARD").arg(list(partition, &Index::AllActive));
+        }
+        let counts: Vec<usize> = pipeline.query_async(&mut self.connection).await?;
+        Ok(counts.into_iter().sum())
+    }
+
+    /// How many operations there are.
+    pub(crate) async fn all(&mut self) -> Result<usize> {
+        let mut pipeline = Pipeline::new();
+        for partition in 0..PARTITIONS {
+            pipeline.cmd("ZCARD").arg(list(partition, &Index::All));
+        }
+        let counts: Vec<usize> = pipeline.query_async(&mut self.connection).await?;
+        Ok(counts.into_iter().sum())
+    }
+
+    /// A line of `INFO`.
+    pub(crate) async fn info(&mut self, section: &str, field: &str) -> Result<String> {
+        let text: String =
+            redis::cmd("INFO").arg(section).query_async(&mut self.connection).await?;
+        let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        Ok(line.unwrap_or_default().to_owned())
+    }
+}
+
+/// The reading of a change's record.
+pub(crate) fn load(change: &Change) -> Cmd {
+    let mut load = redis::cmd("GET");
+    load.arg(record(change));
+    load
+}
+
+/// The call of the script for a change.
+pub(crate) fn commit(change: &Change) -> Cmd {
+    let partition = change.id.partition(PARTITIONS);
+    let lists = &change.lists;
+    let mut call = redis::cmd("EVALSHA");
+    call.arg(Script::new(COMMIT).get_hash()).arg(2 + lists.add.len() + lists.remove.len());
+    call.arg(record(change)).arg(format!("ls:timer:{{{partition}}}"));
+    for index in lists.add.iter().chain(&lists.remove) {
+        call.arg(list(partition, index));
+    }
+    match change.expected {
+        Some(revision) => call.arg(&revision.to_be_bytes()),
+        None => call.arg(""),
+    };
+    match &change.after {
+        After::Record { revision, bytes, next_wake } => {
+            let value = [&revision.to_be_bytes(), bytes.as_ref()].concat();
+            call.arg(value).arg(next_wake.as_micros())
+        }
+        After::Nothing => call.arg("").arg(""),
+    };
+    call.arg(change.id.as_str()).arg(change.create_time.as_micros()).arg(lists.add.len());
+    call
+}
+
+fn record(change: &Change) -> String {
+    format!("ls:{{{}}}:{}", change.id.partition(PARTITIONS), change.id)
+}
+
+fn list(partition: u16, index: &Index) -> String {
+    match index {
+        Index::In(parent) => format!("ls:{{{partition}}}:in:{parent}"),
+        Index::Active(parent) => format!("ls:{{{partition}}}:active:{parent}"),
+        Index::On(resource) => format!("ls:{{{partition}}}:on:{resource}"),
+        Index::All => format!("ls:{{{partition}}}:all:"),
+        Index::AllActive => format!("ls:{{{partition}}}:all:active"),
+    }
+}
