@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::{
-    clients,
+    clients, deploy,
     servers::{self, Servers},
     shell::{cargo, follow, run, which},
 };
@@ -51,6 +51,7 @@ pub(crate) fn all() -> Result<bool> {
         well &= test("tests with the newest NATS", &mut command, &servers, &mut count)?;
     }
     well &= clients::check(&[], &mut count)?;
+    well &= deploy::all(&mut count)?;
     Ok(count.conclude() & well)
 }
 
@@ -58,6 +59,13 @@ pub(crate) fn all() -> Result<bool> {
 pub(crate) fn clients(only: &[String]) -> Result<bool> {
     let mut count = Count::default();
     let well = clients::check(only, &mut count)?;
+    Ok(count.conclude() & well)
+}
+
+/// Runs some checks; whether all is well.
+pub(crate) fn counted(checks: impl FnOnce(&mut Count) -> Result<bool>) -> Result<bool> {
+    let mut count = Count::default();
+    let well = checks(&mut count)?;
     Ok(count.conclude() & well)
 }
 

@@ -4,7 +4,7 @@
 //! its language, and its versions, pinned. Here they are installed into `.cache/clients` and run
 //! beside one `longshore dev`.
 
-mod client;
+pub(crate) mod client;
 
 use std::{
     env, fs,
@@ -25,11 +25,11 @@ use crate::{
 /// Where a client's checks are, where it is installed, and what it talks to.
 pub(crate) struct Place<'a> {
     /// `tests/clients/NAME`.
-    sources: PathBuf,
+    pub(crate) sources: PathBuf,
     /// `.cache/clients/NAME`.
-    cache: PathBuf,
+    pub(crate) cache: PathBuf,
     /// `HOST:PORT`.
-    address: &'a str,
+    pub(crate) address: &'a str,
 }
 
 /// Runs the checks of these clients, or of all; whether all is well. What they counted goes to
@@ -69,7 +69,7 @@ pub(crate) fn check(only: &[String], count: &mut Count) -> Result<bool> {
 }
 
 /// Installs a client, unless these very versions are there.
-fn install(client: &Client, place: &Place<'_>) -> Result<()> {
+pub(crate) fn install(client: &Client, place: &Place<'_>) -> Result<()> {
     fs::create_dir_all(&place.cache)?;
     let mut wanted = Vec::new();
     for pins in client.pins {
@@ -96,7 +96,7 @@ fn install(client: &Client, place: &Place<'_>) -> Result<()> {
 }
 
 /// Runs a client's checks, and shows one line for each, and all that was said if one fails.
-fn verdicts(client: &Client, place: &Place<'_>, count: &mut Count) -> Result<bool> {
+pub(crate) fn verdicts(client: &Client, place: &Place<'_>, count: &mut Count) -> Result<bool> {
     let log = place.cache.join("stderr.log");
     let mut command = (client.checks)(place);
     command
@@ -241,7 +241,7 @@ impl Drop for Server {
 }
 
 /// How long a check may take, for the runners that want to be told.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A path as an argument.
 fn text(path: &Path) -> String {

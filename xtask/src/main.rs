@@ -6,6 +6,7 @@
 mod chaos;
 mod check;
 mod clients;
+mod deploy;
 mod servers;
 mod shell;
 mod sim;
@@ -44,6 +45,14 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Lint, render and check the Helm chart.
+    Chart {
+        /// First copies rules and dashboards from deploy/ into the chart.
+        #[arg(long)]
+        copy: bool,
+    },
+    /// Check the chart, the image, the Compose file, and the topology as processes.
+    Deploy,
     /// Run two gateways behind nginx, two state replicas, workers, Redis and NATS until Ctrl-C.
     Up(up::Site),
     /// Find or install the servers that the tests need, and say where they are.
@@ -56,6 +65,8 @@ fn main() -> ExitCode {
         Chore::Clients { only } => check::clients(&only),
         Chore::Sim(seeds) => sim::run(&seeds),
         Chore::Chaos { arguments } => chaos::chaos(&arguments),
+        Chore::Chart { copy } => check::counted(|count| deploy::chart(copy, count)),
+        Chore::Deploy => check::counted(deploy::all),
         Chore::Up(site) => up::run_all(&site),
         Chore::Servers => servers::find_or_install().map(|servers| {
             println!("redis-server: {}", servers.redis.display());

@@ -37,8 +37,8 @@ pub(crate) struct Settings {
 pub(crate) struct Needs {
     /// The records, for the roles that read them.
     pub records: Option<Arc<Ledger>>,
-    /// The way to the other roles.
-    pub bus: Arc<dyn Bus>,
+    /// The way to the other roles, for those that do nothing without it.
+    pub bus: Option<Arc<dyn Bus>>,
 }
 
 /// The listener. It answers until this is dropped, so also while the process drains.
@@ -109,6 +109,7 @@ impl Probes {
                 Err(_) => return Some("the store does not answer".to_owned()),
             }
         }
-        (!needs.bus.status().borrow().ready).then(|| "the bus is not available".to_owned())
+        let bus_is_well = needs.bus.as_ref().is_none_or(|bus| bus.status().borrow().ready);
+        (!bus_is_well).then(|| "the bus is not available".to_owned())
     }
 }

@@ -31,7 +31,8 @@ pub(crate) async fn gateway(settings: Settings) -> Result<()> {
     let admin = Admin::start(&settings.admin, &stop).await?;
     let Some(ledger) = ledger(&settings, &stop).await? else { return Ok(()) };
     let (part, address) = start_gateway(&settings, ledger.clone()).await?;
-    admin.working(needs(&ledger));
+    // All methods work without the bus.
+    admin.working(Needs { records: Some(ledger), bus: None });
     announce("gateway", address)?;
     keep(vec![part], &stop).await
 }
@@ -60,7 +61,7 @@ pub(crate) async fn worker(settings: Settings) -> Result<()> {
     let admin = Admin::start(&settings.admin, &stop).await?;
     let Some(bus) = nats(&settings, &stop).await? else { return Ok(()) };
     let part = start_worker(&settings, worker, bus.clone());
-    admin.working(Needs { records: None, bus });
+    admin.working(Needs { records: None, bus: Some(bus) });
     keep(vec![part], &stop).await
 }
 
@@ -160,7 +161,7 @@ async fn nats(settings: &Settings, stop: &CancellationToken) -> Result<Option<Ar
 }
 
 fn needs(ledger: &Arc<Ledger>) -> Needs {
-    Needs { records: Some(ledger.clone()), bus: ledger.bus().clone() }
+    Needs { records: Some(ledger.clone()), bus: Some(ledger.bus().clone()) }
 }
 
 fn wrong(error: impl Error + Send + Sync + 'static, context: String) -> BadSetting {

@@ -8,19 +8,19 @@ use super::{PATIENCE, Place, text};
 use crate::shell::{cargo, command};
 
 /// A client, or some of one language.
-pub(super) struct Client {
+pub(crate) struct Client {
     /// What its folders are called.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// What it is, for people.
-    pub(super) title: &'static str,
+    pub(crate) title: &'static str,
     /// The programs that it needs.
-    pub(super) tools: &'static [&'static str],
+    pub(crate) tools: &'static [&'static str],
     /// The files that say which versions are wanted.
-    pub(super) pins: &'static [&'static str],
+    pub(crate) pins: &'static [&'static str],
     /// What brings them.
-    pub(super) install: fn(&Place<'_>) -> Result<Vec<Command>>,
+    pub(crate) install: fn(&Place<'_>) -> Result<Vec<Command>>,
     /// What runs the checks.
-    pub(super) checks: fn(&Place<'_>) -> Command,
+    pub(crate) checks: fn(&Place<'_>) -> Command,
 }
 
 /// All clients.
@@ -67,7 +67,7 @@ pub(super) const CLIENTS: &[Client] = &[
     },
 ];
 
-fn install_python(place: &Place<'_>) -> Result<Vec<Command>> {
+pub(crate) fn install_python(place: &Place<'_>) -> Result<Vec<Command>> {
     let folder = text(&place.cache.join("venv"));
     let python = format!("{folder}/bin/python");
     let requirements = text(&place.sources.join("requirements.txt"));
@@ -86,7 +86,7 @@ fn install_python(place: &Place<'_>) -> Result<Vec<Command>> {
     ])
 }
 
-fn check_python(place: &Place<'_>) -> Command {
+pub(crate) fn check_python(place: &Place<'_>) -> Command {
     let timeout = format!("--timeout={}", PATIENCE.as_secs());
     // Without a cache of its own and compiled files, so that the sources' folder stays clean.
     let arguments = ["-B", "-m", "pytest", "-v", "--tb=short", "-p", "no:cacheprovider", &timeout];

@@ -1,0 +1,234 @@
+"""`cargo xtask up`: the topology of the Compose file as processes, with nginx before the gateways,
+and in it what a proxy in front of long calls has to do."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+
+import pytest
+import yaml
+
+from conftest import BINARY, CHART, ROOT
+
+# A ceiling for what happens at all, on a machine under load.
+CEILING = 240
+
+pytestmark = [
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") is None,
+                       reason="there is no nginx"),
+]
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def eventually(check):
+    """What a check returns as soon as it is something."""
+    deadline = time.monotonic() + CEILING
+    while True:
+        found = check()
+        if found:
+            return found
+        assert time.monotonic() < deadline, check
+        time.sleep(0.2)
+
+
+class Site:
+    """A running topology."""
+
+    def __init__(self, folder):
+        self.http, self.grpc = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+        port = lambda url: url.rsplit(":")[-1]
+        command = [os.environ["LONGSHORE_XTASK"], "up", "--http", port(self.http), "--grpc", port(self.grpc),
+                   "--data", str(folder)]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        self.said, self.lines = [], threading.Condition()
+        threading.Thread(target=self._read, daemon=True).start()
+        self.told("Longshore is up")
+        self.urls = dict(re.findall(r"^(\S+(?: admin)?) +(\S+(?: http\S+)?)$", "\n".join(self.said), re.M))
+        self.ids = dict(re.findall(r"(\S+)=(\d+)", next(line for line in self.said if line.startswith("processes"))))
+
+    def _read(self):
+        for line in self.process.stdout:
+            with self.lines:
+                self.said.append(line.rstrip())
+                self.lines.notify_all()
+        with self.lines:
+            self.said.append("(it has ended)")
+            self.lines.notify_all()
+
+    def told(self, text):
+        """Waits for a line with this text."""
+        ended = lambda: self.said and self.said[-1] == "(it has ended)"
+        with self.lines:
+            assert self.lines.wait_for(lambda: ended() or any(text in line for line in self.said), CEILING), self.said
+            assert any(text in line for line in self.said), self.said
+
+    def longshore(self, *arguments):
+        """A client command, by gRPC through the proxy."""
+        environment = {"PATH": os.environ["PATH"], "LONGSHORE_SERVER": self.grpc}
+        return subprocess.run([BINARY, *arguments], env=environment, capture_output=True, text=True, timeout=CEILING)
+
+    def submit(self, job, value):
+        done = self.longshore("run", job, "--input", json.dumps(value), "-o", "name")
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def call(self, path, body=None):
+        """HTTP/JSON through the proxy."""
+        data = None if body is None else json.dumps(body).encode()
+        with urllib.request.urlopen(f"{self.http}/{path}", data, timeout=CEILING) as answer:
+            return json.load(answer)
+
+
+@pytest.fixture(scope="module", name="site")
+def of_this_file(tmp_path_factory):
+    site = Site(tmp_path_factory.mktemp("site"))
+    yield site
+    site.process.send_signal(signal.SIGINT)
+    assert site.process.wait(CEILING) == 0
+    # What it started has ended with it.
+    for name, number in site.ids.items():
+        if name not in ("gateway-1", "gateway-2"):
+            with pytest.raises(ProcessLookupError):
+                os.kill(int(number), 0)
+
+
+@pytest.fixture(scope="module", name="long_waits")
+def over_a_minute(site):
+    """Calls that wait in silence for longer than nginx would by itself, 60 s, begun at once and
+    looked at in the end: one by gRPC, one by HTTP."""
+    slow = site.submit("sleep", {"seconds": 600})
+    began = time.monotonic()
+    answers = {}
+
+    def grpc():
+        answers["grpc"] = site.longshore("wait", slow, "--timeout", "65s").returncode, time.monotonic() - began
+
+    def http():
+        answers["http"] = site.call(f"v1/{slow}:wait", {"timeout": "65s"}), time.monotonic() - began
+
+    threads = [threading.Thread(target=call) for call in (grpc, http)]
+    for thread in threads:
+        thread.start()
+    yield slow, threads, answers
+    site.longshore("cancel", slow)
+
+
+def test_grpc_and_http_reach_the_same_operations(site, long_waits):
+    name = site.submit("sleep", {"seconds": 0})
+    assert site.longshore("wait", name).returncode == 0
+    assert site.call(f"v1/{name}")["done"] is True
+    again = site.call("v1/jobs:run", {"jobType": "sleep", "input": {"seconds": 0}})["name"]
+    assert json.loads(site.longshore("get", again).stdout)["name"] == again
+
+
+def test_events_arrive_one_by_one(site, long_waits):
+    name = site.submit("sleep", {"seconds": 4})
+    request = urllib.request.Request(f"{site.http}/v1/{name}:watch", headers={"accept": "text/event-stream"})
+    with urllib.request.urlopen(request, timeout=CEILING) as stream:
+        assert stream.headers["content-type"] == "text/event-stream"
+        events = (json.loads(line.removeprefix(b"data: ")) for line in stream if line.startswith(b"data: "))
+        first = next(events)
+        # It came while the work goes on: nothing held it back until the end.
+        assert "done" not in first
+        assert site.call(f"v1/{name}").get("done") is not True
+        assert list(events)[-1]["done"] is True
+
+
+def test_watches_by_grpc_pass(site, long_waits):
+    name = site.submit("sleep", {"seconds": 2})
+    done = site.longshore("watch", name)
+    assert done.returncode == 0 and json.loads(done.stdout)["done"] is True
+    assert "RUNNING" in done.stderr.upper()
+
+
+def test_helms_test_passes(site, long_waits):
+    """The script of the chart's test pod, against the real thing."""
+    import helm_python
+    values = {"quickstart": {"enabled": True}, "test": {"jobType": "sleep", "input": '{"seconds": 0}'}}
+    files = helm_python.Chart.load(str(CHART)).render(values, name="rel", namespace="ns")
+    container = yaml.safe_load(files["longshore/templates/tests/operation.yaml"])["spec"]["containers"][0]
+    environment = {one["name"]: one["value"] for one in container["env"]}
+    assert environment["LONGSHORE_SERVER"].endswith(":8081")
+    environment |= {"LONGSHORE_SERVER": site.grpc, "PATH": f"{BINARY.parent}:{os.environ['PATH']}"}
+    done = subprocess.run([*container["command"], *container["args"]], env=environment, capture_output=True,
+                          text=True, timeout=CEILING)
+    assert done.returncode == 0 and done.stdout.endswith("Longshore works.\n"), done.stdout + done.stderr
+
+
+def test_keda_would_find_the_queues(site, long_waits):
+    """What KEDA's scaler asks NATS, and the names that the chart gives it."""
+    monitor = site.urls["nats"].split()[-1]
+
+    def consumers():
+        with urllib.request.urlopen(f"{monitor}/jsz?acc=$G&consumers=true&config=true", timeout=10) as answer:
+            account = json.load(answer)["account_details"][0]
+        stream = next(stream for stream in account["stream_detail"] if stream["name"] == "LS_JOBS")
+        return {found["name"]: found["num_pending"] + found["num_ack_pending"]
+                for found in stream.get("consumer_detail", [])}
+
+    assert {f"sleep-{priority}" for priority in ("high", "normal", "low")} <= set(consumers())
+    # 2 workers with 8 slots each: what is more waits, and is what scales.
+    names = [site.submit("sleep", {"seconds": 600}) for _ in range(20)]
+    assert eventually(lambda: consumers()["sleep-normal"] >= 4)
+    for name in names:
+        assert site.longshore("cancel", name).returncode == 0
+
+
+def test_a_gateway_that_goes_takes_nothing_with_it(site, long_waits):
+    # Its waits end early, which the client goes on from; here nothing is to be cut, so last.
+    slow, threads, answers = long_waits
+    for thread in threads:
+        thread.join(CEILING)
+    # Time is up and the operation goes on: 3. Neither call was cut after nginx's own minute.
+    code, took = answers["grpc"]
+    assert code == 3 and took >= 65
+    operation, took = answers["http"]
+    assert operation["name"] == slow and not operation.get("done") and took >= 65
+
+    waiting = threading.Event()
+    answered = {"http": 0, "grpc": 0}
+    wrong = []
+
+    def call(kind, once):
+        while not waiting.is_set():
+            try:
+                once()
+                answered[kind] += 1
+            except Exception as error:
+                wrong.append((kind, error))
+
+    def by_grpc():
+        done = site.longshore("get", slow)
+        assert done.returncode == 0, done.stderr
+
+    threads = [threading.Thread(target=call, args=("http", lambda: site.call("v1/operations"))),
+               threading.Thread(target=call, args=("grpc", by_grpc))]
+    for thread in threads:
+        thread.start()
+    try:
+        for gateway in ("gateway-1", "gateway-2"):
+            before = dict(answered)
+            eventually(lambda: all(answered[kind] > before[kind] + 5 for kind in answered))
+            os.kill(int(site.ids[gateway]), signal.SIGTERM)
+            site.told(f"{gateway} has ended (exit status: 0)")
+            site.told(f"{gateway} is started anew")
+            address = site.urls[f"{gateway} admin"].removeprefix("http://").removesuffix("/readyz")
+            eventually(lambda: site.longshore("probe", address).returncode == 0)
+    finally:
+        waiting.set()
+        for thread in threads:
+            thread.join(CEILING)
+    assert not wrong
