@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::{
-    clients, deploy,
+    chaos, clients, deploy,
     servers::{self, Servers},
     shell::{cargo, follow, run, which},
 };
@@ -35,6 +35,8 @@ pub(crate) fn all() -> Result<bool> {
     let mut count = Count::default();
     let everything = ["test", "--workspace", "--locked", "--no-fail-fast"];
     let mut well = test("tests", &mut cargo(&everything), &servers, &mut count)?;
+    // Before anything else builds the binaries with other features.
+    well &= chaos::quick(&servers, &mut count)?;
     if let Some(newest) = &servers.newest_nats {
         // What talks to NATS, once more at the other end of the supported versions.
         let again = [
@@ -86,7 +88,7 @@ impl Count {
 
     /// Reads the line with which each test binary ends:
     /// `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
-    fn add(&mut self, line: &str) {
+    pub(crate) fn add(&mut self, line: &str) {
         let Some((_, counts)) =
             line.strip_prefix("test result:").and_then(|rest| rest.split_once(". "))
         else {

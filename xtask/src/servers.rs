@@ -37,6 +37,16 @@ pub(crate) fn find_or_install() -> Result<Servers> {
     })
 }
 
+/// Sees to it that clocks can be set wrong in tests. Those who need it say so if it is missing.
+pub(crate) fn find_or_install_libfaketime() {
+    let is_there = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64"]
+        .iter()
+        .any(|folder| PathBuf::from(folder).join("faketime").is_dir());
+    if !is_there && let Err(error) = install(&["libfaketime"]) {
+        println!("no libfaketime, so no clock is set wrong: {error:#}");
+    }
+}
+
 fn find(name: &str) -> Result<PathBuf> {
     shell::which(name)
         .with_context(|| format!("{name} is not installed and could not be installed"))

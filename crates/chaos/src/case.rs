@@ -97,7 +97,8 @@ impl Scene {
         self.cost(what, took.as_secs_f64(), bound.as_secs_f64(), "s");
     }
 
-    /// Notes how much there was of something. More than the bound fails the case at its end.
+    /// Notes how much there was of something. More than the bound fails the case at its end; what
+    /// is only to be shown has an infinite one.
     pub fn cost(&self, what: impl Into<String>, took: f64, bound: f64, unit: &'static str) {
         let cost = Cost { what: what.into(), took, bound, unit };
         self.costs.lock().expect("nothing panics with the lock").push(cost);
@@ -120,6 +121,10 @@ impl fmt::Display for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, took, bound, unit } = self;
         let digits = if took.fract() == 0.0 { 0 } else { 1 };
-        write!(f, "{what}: {took:.digits$} {unit} of {bound:.0} {unit}")
+        if bound.is_finite() {
+            write!(f, "{what}: {took:.digits$} of {bound:.0} {unit}")
+        } else {
+            write!(f, "{what}: {took:.digits$} {unit}")
+        }
     }
 }

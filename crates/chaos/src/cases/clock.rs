@@ -63,7 +63,7 @@ async fn ten_minutes(scene: Scene) -> Result<()> {
         stage.site.set_variables(&name, &[]);
         stage.site.restart(&name);
     }
-    scene.cost("attempts of a job", f64::from(attempts), 1.0, "attempts");
+    scene.cost("a job ran", f64::from(attempts), 1.0, "times");
     stage.settled().await
 }
 

@@ -78,7 +78,7 @@ async fn replayed(scene: Scene) -> Result<()> {
         sleep(Duration::from_secs(1)).await;
     }
     #[expect(clippy::cast_precision_loss, reason = "a small number")]
-    scene.cost("messages replayed", kept.len() as f64, f64::INFINITY, "messages");
+    scene.cost("replayed", kept.len() as f64, f64::INFINITY, "messages");
     stage.settled().await
 }
 

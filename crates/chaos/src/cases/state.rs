@@ -78,7 +78,7 @@ async fn killed_in_recording(scene: &Scene, mut stage: Stage, name: &str) -> Res
     scene.took("until the outcome is shown", start.elapsed(), REDELIVERY + MARGIN);
     let count = stage.site.attempts().count(name)?;
     #[expect(clippy::cast_precision_loss, reason = "a small number")]
-    scene.cost("attempts", count as f64, 1.0, "attempts");
+    scene.cost("it ran", count as f64, 1.0, "times");
     stage.settled().await
 }
 

@@ -139,7 +139,7 @@ async fn after_event(scene: Scene) -> Result<()> {
     sleep(RERUN).await;
     let count = stage.site.attempts().count(&operation.name)?;
     #[expect(clippy::cast_precision_loss, reason = "a small number")]
-    scene.cost("attempts", count as f64, 1.0, "attempts");
+    scene.cost("it ran", count as f64, 1.0, "times");
     stage.settled().await
 }
 
@@ -202,7 +202,7 @@ async fn poisoned(scene: Scene) -> Result<()> {
             tokio::select! {
                 ended = &mut work => {
                     #[expect(clippy::cast_precision_loss, reason = "a small number")]
-                    scene.cost("workers killed", deaths as f64, f64::from(ATTEMPTS), "workers");
+                    scene.cost("killed", deaths as f64, f64::from(ATTEMPTS), "workers");
                     break ended?;
                 }
                 () = sleep(Duration::from_millis(200)) => deaths += stage.site.restart_ended().len(),
