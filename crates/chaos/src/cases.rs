@@ -3,6 +3,7 @@
 mod clock;
 mod gateway;
 mod network;
+mod planted;
 mod replay;
 mod state;
 mod worker;
@@ -17,6 +18,7 @@ pub fn all() -> Vec<Case> {
         state::cases(),
         clock::cases(),
         replay::cases(),
+        planted::cases(),
         network::cases(),
     ];
     groups.into_iter().flatten().collect()

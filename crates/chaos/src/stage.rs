@@ -89,8 +89,16 @@ impl Stage {
     ///
     /// # Errors
     /// Says what does not hold.
-    pub async fn settled(mut self) -> Result<()> {
+    pub async fn check(&mut self) -> Result<()> {
         let servers = Servers::of(&self.redis, &self.nats);
         check::settled_except(&self.scene, &mut self.site, &servers, &self.except).await
+    }
+
+    /// The same, as the end of a case.
+    ///
+    /// # Errors
+    /// Says what does not hold.
+    pub async fn settled(mut self) -> Result<()> {
+        self.check().await
     }
 }
