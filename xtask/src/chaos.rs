@@ -12,6 +12,8 @@ use crate::{
 
 /// The half that runs with every change always makes the same choices.
 const SEED: &str = "1";
+/// They wait more than they work.
+const JOBS: &str = "4";
 
 /// Builds what is needed and runs the cases; whether all is well.
 pub(crate) fn chaos(arguments: &[OsString]) -> Result<bool> {
@@ -27,7 +29,7 @@ pub(crate) fn chaos(arguments: &[OsString]) -> Result<bool> {
 pub(crate) fn quick(servers: &Servers, count: &mut Count) -> Result<bool> {
     servers::find_or_install_libfaketime();
     let mut quick = cases(servers)?;
-    quick.args(["--quick", "--seed", SEED]);
+    quick.args(["--quick", "--seed", SEED, "--jobs", JOBS]);
     follow("faults on real servers", &mut quick, |line| count.add(line))
 }
 

@@ -11,7 +11,7 @@ use crate::{
     case,
     case::{Case, Scene, Skipped},
     client::{Job, metadata},
-    site::Role,
+    site::{Plan, Role},
     stage::Stage,
 };
 
@@ -31,7 +31,9 @@ async fn ten_minutes(scene: Scene) -> Result<()> {
     let Some(library) = libfaketime() else {
         bail!(Skipped("libfaketime is not installed (apt-get install libfaketime)".to_owned()));
     };
-    let mut stage = Stage::set(&scene, |plan| plan).await?;
+    // Long enough that no load makes a worker lose one, short enough to be renewed.
+    let patient = |plan: Plan| plan.set("LONGSHORE_RULES__LEASE", "10s");
+    let mut stage = Stage::set(&scene, patient).await?;
     let library = library.to_string_lossy();
     let mut attempts = 0;
     for (turn, role) in Role::ALL.into_iter().enumerate() {
@@ -48,9 +50,8 @@ async fn ten_minutes(scene: Scene) -> Result<()> {
         if role == Role::Gateway {
             stage.site.served(&name).await;
         }
-        // Longer than their leases.
         let first = 100 * u32::try_from(turn)?;
-        let jobs = (first..first + 12).map(|number| Job::new(number).millis(2500));
+        let jobs = (first..first + 12).map(|number| Job::new(number).millis(4500));
         for operation in stage.client.run_all(jobs, 12).await? {
             let metadata = metadata(&operation)?;
             attempts = attempts.max(metadata.attempt);

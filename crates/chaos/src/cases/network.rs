@@ -51,8 +51,8 @@ macro_rules! network {
 pub(super) fn cases() -> Vec<Case> {
     network! {
         "worker-nats" Worker Nats: "cut" Cut false, "delay" Delay false, "stall" Stall true,
-            "half-open" HalfOpen true, "drip" Drip false;
-        "state-nats" State Nats: "cut" Cut true, "delay" Delay true, "stall" Stall false,
+            "half-open" HalfOpen false, "drip" Drip false;
+        "state-nats" State Nats: "cut" Cut true, "delay" Delay false, "stall" Stall false,
             "half-open" HalfOpen false, "drip" Drip false;
         "state-redis" State Redis: "cut" Cut true, "delay" Delay false, "stall" Stall false,
             "half-open" HalfOpen true, "drip" Drip false;

@@ -53,7 +53,7 @@ fn quiet(plan: Plan) -> Plan {
 
 async fn before_commit(scene: Scene) -> Result<()> {
     let mut stage = Stage::set(&scene, quiet).await?;
-    let (operation, _) = stage.running(&Job::new(1).millis(1000)).await?;
+    let (operation, _) = stage.running(&Job::new(1).millis(3000)).await?;
     let link = stage.site.link("state-1", Backend::Redis);
     let mut commit = link.on(Direction::ToServer, "EVALSHA", Do::Hold);
     commit.fired(PATIENCE).await;
@@ -62,7 +62,7 @@ async fn before_commit(scene: Scene) -> Result<()> {
 
 async fn after_commit(scene: Scene) -> Result<()> {
     let mut stage = Stage::set(&scene, quiet).await?;
-    let (operation, _) = stage.running(&Job::new(1).millis(1000)).await?;
+    let (operation, _) = stage.running(&Job::new(1).millis(3000)).await?;
     let link = stage.site.link("state-1", Backend::Nats);
     let mut acknowledgement = link.on(Direction::ToServer, "$JS.ACK.LS_EVENTS", Do::Hold);
     acknowledgement.fired(PATIENCE).await;

