@@ -21,7 +21,7 @@ fn worker() -> (Worker, UnboundedReceiver<()>) {
         let begun = begun.clone();
         async move {
             if context.attempt() == 1 {
-                let _ = begun.send(());
+                begun.send(()).expect("the test waits for the jobs to begin");
                 match input["way"].as_str() {
                     Some("stubborn") => pending().await,
                     Some("brief") => tokio::time::sleep(Duration::from_millis(300)).await,
