@@ -1,6 +1,6 @@
 //! The subjects that messages travel on, and the streams that keep some of them.
 
-use longshore_core::names::{JobType, OperationId, WorkerInstance};
+use longshore_core::names::{JobType, WorkerInstance};
 use longshore_proto::v1::Priority;
 
 /// The stream of hints: a work queue.
@@ -19,8 +19,8 @@ pub const RENEW: &str = "ls.rpc.renew";
 /// The group of those who serve [`CLAIM`] and [`RENEW`].
 pub const STATE_GROUP: &str = "ls-state";
 
-/// All changes of all operations, for [`Bus::subscribe`](crate::Bus::subscribe).
-pub const ALL_CHANGES: &str = "ls.changed.>";
+/// Where `Changes` go, of all operations.
+pub const CHANGES: &str = "ls.changed";
 
 /// The priorities of a queue in the order in which their hints are taken.
 pub const PRIORITIES: [Priority; 3] = [Priority::High, Priority::Normal, Priority::Low];
@@ -30,14 +30,9 @@ pub fn job(queue: &JobType, priority: Priority) -> String {
     format!("ls.job.{queue}.{}", token(priority))
 }
 
-/// Where an `Event` goes.
-pub fn event(id: &OperationId, partitions: u16) -> String {
-    format!("ls.event.{}", id.partition(partitions))
-}
-
-/// Where a `Changed` goes. Its last token is the operation's id.
-pub fn changed(id: &OperationId, partitions: u16) -> String {
-    format!("ls.changed.{}.{id}", id.partition(partitions))
+/// Where the `Events` of a worker go.
+pub fn events(worker: &WorkerInstance) -> String {
+    format!("ls.event.{worker}")
 }
 
 /// Where an `Interrupt` goes. A worker listens once for all that it runs, from before its first

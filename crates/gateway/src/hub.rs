@@ -65,7 +65,7 @@ impl Hub {
     async fn receive_always(&self, bus: &dyn Bus) {
         let mut pause = PAUSES.0;
         loop {
-            match bus.subscribe(subjects::ALL_CHANGES, None).await {
+            match bus.subscribe(subjects::CHANGES, None).await {
                 Ok(subscription) => {
                     pause = PAUSES.0;
                     self.receive(subscription, bus.status()).await;
@@ -108,21 +108,26 @@ impl Hub {
     }
 
     fn pass_on(&self, message: &Message) {
-        let Some(id) = message.subject.rsplit('.').next() else { return };
-        let interests = self.interests();
-        // Most changes interest nobody here: they are not even decoded.
-        let Some(sender) = interests.get(id) else { return };
-        match decode(id, message) {
-            Some(stored) => sender.send_if_modified(|news| {
-                let newer =
-                    news.latest.as_ref().is_none_or(|latest| latest.revision < stored.revision);
-                if newer {
-                    news.latest = Some(Arc::new(stored));
-                }
-                newer
-            }),
-            None => sender.send_if_modified(look),
+        let Ok(changes) = pb::Changes::decode(message.payload.clone()) else {
+            // It may have been about any of them.
+            return self.look_everywhere();
         };
+        let interests = self.interests();
+        for changed in changes.changes {
+            // Most changes interest nobody here: their records are not even decoded.
+            let Some(sender) = interests.get(&*changed.id) else { continue };
+            match decode(changed) {
+                Some(stored) => sender.send_if_modified(|news| {
+                    let newer =
+                        news.latest.as_ref().is_none_or(|latest| latest.revision < stored.revision);
+                    if newer {
+                        news.latest = Some(Arc::new(stored));
+                    }
+                    newer
+                }),
+                None => sender.send_if_modified(look),
+            };
+        }
     }
 
     fn look_everywhere(&self) {
@@ -148,10 +153,10 @@ fn look(news: &mut News) -> bool {
     true
 }
 
-/// The record that a message carries; `None` if it carries none, or none that can be read.
-fn decode(id: &str, message: &Message) -> Option<Stored> {
-    let changed = pb::Changed::decode(message.payload.clone()).ok()?;
-    let record = codec::from_message(OperationId::parse(id).ok()?, changed.record?).ok()?;
+/// The record that a change carries; `None` if it carries none, or none that can be read.
+fn decode(changed: pb::Changed) -> Option<Stored> {
+    let id = OperationId::parse(&changed.id).ok()?;
+    let record = codec::decode(id, changed.record?).ok()?;
     Some(Stored { revision: changed.revision, record })
 }
 
@@ -185,12 +190,11 @@ mod tests {
 
     const GENEROUS: Duration = Duration::from_secs(20);
 
-    fn subject(id: &OperationId) -> String {
-        subjects::changed(id, 16)
-    }
-
-    fn changed(id: &OperationId, payload: &[u8]) -> Message {
-        Message::new(subject(id), payload.to_vec())
+    fn changed(id: &OperationId, record: Option<&'static [u8]>) -> Message {
+        let record = record.map(Into::into);
+        let changed = pb::Changed { id: id.to_string(), revision: 1, record };
+        let changes = pb::Changes { changes: vec![changed] };
+        Message::new(subjects::CHANGES, changes.encode_to_vec())
     }
 
     #[tokio::test]
@@ -204,7 +208,7 @@ mod tests {
         assert_eq!(hub.len(), 100, "somebody still listens");
         drop(second);
         assert_eq!(hub.len(), 0);
-        hub.pass_on(&changed(&ids[0], b""));
+        hub.pass_on(&changed(&ids[0], None));
         assert_eq!(hub.len(), 0);
     }
 
@@ -213,8 +217,10 @@ mod tests {
         let hub = Arc::new(Hub::default());
         let id = OperationId::random();
         let mut listener = hub.listen(&id);
-        for payload in [&b""[..], b"\xff\xff nonsense"] {
-            hub.pass_on(&changed(&id, payload));
+        let nonsense = b"\xff\xff nonsense";
+        let unreadable = Message::new(subjects::CHANGES, &nonsense[..]);
+        for message in [changed(&id, None), changed(&id, Some(nonsense)), unreadable] {
+            hub.pass_on(&message);
             let news = timeout(GENEROUS, listener.next()).await.unwrap();
             assert!(news.looks > 0 && news.latest.is_none());
         }
@@ -233,7 +239,7 @@ mod tests {
         });
         let news = timeout(GENEROUS, listener.next()).await.unwrap();
         assert_eq!(news.looks, 1);
-        bus.publish(changed(&id, b"")).await?;
+        bus.publish(changed(&id, None)).await?;
         assert_eq!(timeout(GENEROUS, listener.next()).await.unwrap().looks, 2);
         shutdown.cancel();
         timeout(GENEROUS, running).await.unwrap().unwrap();

@@ -11,7 +11,11 @@ use longshore_core::{
     names::{JobType, OperationId, Parent},
     record::{Job, Record, Retry, TraceContext},
 };
-use longshore_proto::{internal::Changed, rpc::Code, v1::Priority};
+use longshore_proto::{
+    internal::{Changed, Changes},
+    rpc::Code,
+    v1::Priority,
+};
 use longshore_state::ledger::{Applied, Error, Ledger};
 use prost::Message;
 use serde_json::json;
@@ -178,11 +182,11 @@ impl Caller<'_> {
         if let (Ok(step), Some(revision)) = (stepped, revision)
             && step.write != Write::Keep
         {
-            let record = longshore_core::codec::to_message(&step.record);
+            let record = Some(longshore_core::codec::encode(&step.record).into());
             let revision = revision + 1;
-            let changed = Changed { id: self.id.to_string(), revision, record: Some(record) };
-            let subject = subjects::changed(self.id, 16);
-            let message = longshore_bus::Message::new(subject, changed.encode_to_vec());
+            let changes = vec![Changed { id: self.id.to_string(), revision, record }];
+            let changes = Changes { changes }.encode_to_vec();
+            let message = longshore_bus::Message::new(subjects::CHANGES, changes);
             self.ledger.bus().publish(message).await.ok();
         }
     }

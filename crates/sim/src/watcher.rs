@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use longshore_bus::subjects;
 use longshore_core::names::OperationId;
-use longshore_proto::internal::Changed;
+use longshore_proto::internal::Changes;
 use prost::Message;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -27,7 +27,7 @@ impl Site {
             }
         };
         let mut changes = loop {
-            match ledger.bus().subscribe(subjects::ALL_CHANGES, None).await {
+            match ledger.bus().subscribe(subjects::CHANGES, None).await {
                 Ok(changes) => break changes,
                 Err(_) => sleep(Duration::from_secs(1)).await,
             }
@@ -41,10 +41,10 @@ impl Site {
                     () = sleep_until(again) => break,
                 };
                 let payload = incoming.map(|it| it.message.payload).unwrap_or_default();
-                if let Ok(Changed { id, revision, .. }) = Changed::decode(payload)
-                    && let Ok(id) = OperationId::parse(&id)
-                {
-                    see(id, revision);
+                for changed in Changes::decode(payload).unwrap_or_default().changes {
+                    if let Ok(id) = OperationId::parse(&changed.id) {
+                        see(id, changed.revision);
+                    }
                 }
             }
             let ids: Vec<OperationId> = self.world.history().operations().keys().cloned().collect();

@@ -15,6 +15,7 @@ use longshore_core::{
     time::Time,
 };
 use longshore_proto::internal as pb;
+use prost::Message as _;
 
 use crate::store::{self, After, Change, Loaded, Store, Verdict};
 
@@ -182,7 +183,58 @@ impl Ledger {
 
     /// Tells others what was written. What can't be told now is logged and left to the timer.
     pub async fn perform(&self, applied: &Applied) {
-        join_all(applied.effects.iter().map(|effect| self.tell(applied, effect))).await;
+        self.perform_all(std::slice::from_ref(applied)).await;
+    }
+
+    /// Tells others what was written together, with as few messages as there can be.
+    pub async fn perform_all(&self, applied: &[Applied]) {
+        // First those who wait for an end, then who is to work.
+        self.announce(applied).await;
+        let others = applied.iter().flat_map(|applied| {
+            applied
+                .effects
+                .iter()
+                .filter(|effect| **effect != Effect::Announce)
+                .map(|effect| self.tell(applied, effect))
+        });
+        join_all(others).await;
+    }
+
+    async fn announce(&self, applied: &[Applied]) {
+        let mut changes = pb::Changes::default();
+        let mut size = 0;
+        for applied in applied.iter().filter(|applied| applied.effects.contains(&Effect::Announce))
+        {
+            let record = &applied.record;
+            let gone = record.deleted || applied.write == Write::Remove;
+            let changed = pb::Changed {
+                id: record.id.to_string(),
+                revision: applied.revision,
+                record: (!gone).then(|| announced(record)),
+            };
+            let more = changed.record.as_ref().map_or(0, Bytes::len) + OVERHEAD;
+            if size + more > ANNOUNCEMENT && size > 0 {
+                self.publish(std::mem::take(&mut changes)).await;
+                size = 0;
+            }
+            size += more;
+            changes.changes.push(changed);
+        }
+        if size > 0 {
+            self.publish(changes).await;
+        }
+    }
+
+    async fn publish(&self, changes: pb::Changes) {
+        let message = message(subjects::CHANGES.to_owned(), TraceContext::default(), &changes);
+        if let Err(error) = self.bus.publish(message).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(
+                changes = changes.changes.len(),
+                error,
+                "could not announce; whoever waits reads again"
+            );
+        }
     }
 
     async fn tell(&self, applied: &Applied, effect: &Effect) {
@@ -199,16 +251,7 @@ impl Ledger {
                 let subject = subjects::interrupt(worker);
                 self.bus.publish(message(subject, TraceContext::default(), &interrupt)).await
             }
-            Effect::Announce => {
-                let gone = record.deleted || applied.write == Write::Remove;
-                let changed = pb::Changed {
-                    id: record.id.to_string(),
-                    revision: applied.revision,
-                    record: (!gone).then(|| announced(record)),
-                };
-                let subject = subjects::changed(&record.id, self.store.partitions());
-                self.bus.publish(message(subject, TraceContext::default(), &changed)).await
-            }
+            Effect::Announce => return,
         };
         if let Err(error) = told {
             log_untold(&record.id, effect, &error);
@@ -216,14 +259,19 @@ impl Ledger {
     }
 }
 
+/// How many bytes of records go into one announcement; one larger record goes alone.
+const ANNOUNCEMENT: usize = 128 * 1024;
+/// What a record in an announcement takes besides its own bytes, at most.
+const OVERHEAD: usize = 96;
+
 /// Without the input: no client sees it, and with a large response it might be too large for the
 /// bus.
-fn announced(record: &Record) -> pb::Record {
+fn announced(record: &Record) -> Bytes {
     let mut message = codec::to_message(record);
     if let Some(job) = &mut message.job {
         job.input = None;
     }
-    message
+    message.encode_to_vec().into()
 }
 
 struct Open {

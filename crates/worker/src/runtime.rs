@@ -2,11 +2,12 @@
 //!
 //! Per job type one [`queue`] fetches hints, no more than there are free slots; [`claim`] asks for
 //! leave to run them; an [`attempt`] runs the handler and sees that it stops when it has to;
-//! [`report`] tells what became of it; [`renew`] keeps the leases of all that runs, which
+//! [`report`] tells what became of it by way of the [`outbox`]; [`renew`] keeps the leases of all that runs, which
 //! [`running`] knows.
 
 mod attempt;
 mod claim;
+mod outbox;
 mod queue;
 mod renew;
 mod report;
@@ -20,6 +21,8 @@ use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{handler::Handler, settings::Settings, worker::Error};
+pub(crate) use outbox::Letters;
+use outbox::Outbox;
 use running::Running;
 
 /// How long the jobs that the drain time was too short for have to end by themselves.
@@ -43,6 +46,7 @@ pub(crate) struct Shared {
     settings: Settings,
     instance: WorkerInstance,
     running: Arc<Running>,
+    outbox: Outbox,
     /// Slots over all job types.
     slots: Arc<Semaphore>,
     /// Claims and attempts.
@@ -61,27 +65,36 @@ impl Shared {
         settings: Settings,
         instance: WorkerInstance,
         shutdown: CancellationToken,
-    ) -> Self {
+    ) -> (Self, Letters) {
+        let (outbox, letters) = outbox::outbox();
         let slots = settings.slots.map_or(Semaphore::MAX_PERMITS, usize::from);
-        Self {
+        let shared = Self {
             bus,
             settings,
             instance,
             running: Arc::default(),
+            outbox,
             slots: Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS))),
             tasks: TaskTracker::new(),
             shutdown,
             drained: CancellationToken::new(),
             halt: CancellationToken::new(),
-        }
+        };
+        (shared, letters)
     }
 
-    pub(crate) async fn run(self: Arc<Self>, jobs: Vec<Job>) -> Result<(), Error> {
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        letters: Letters,
+        jobs: Vec<Job>,
+    ) -> Result<(), Error> {
         let _halt = self.halt.clone().drop_guard();
         let Some(interrupts) = renew::subscribe(&self).await else { return Ok(()) };
         let keepers = TaskTracker::new();
         keepers.spawn(self.until_halt(renew::interrupts(self.clone(), interrupts)));
         keepers.spawn(self.until_halt(renew::renew(self.clone())));
+        let (bus, instance) = (self.bus.clone(), self.instance.clone());
+        keepers.spawn(self.until_halt(outbox::run(bus, instance, letters)));
 
         tracing::info!(worker = %self.instance, jobs = jobs.len(), "the worker is ready");
         let queues = TaskTracker::new();

@@ -118,8 +118,8 @@ impl Worker {
         let instance = WorkerInstance::boot(&settings.name)
             .map_err(|source| Error::Name { name: settings.name.clone(), source })?;
         let jobs = self.jobs(settings.cancel_grace)?;
-        let shared = Arc::new(Shared::new(bus, settings, instance, shutdown));
-        shared.run(jobs).await
+        let (shared, letters) = Shared::new(bus, settings, instance, shutdown);
+        Arc::new(shared).run(letters, jobs).await
     }
 
     fn jobs(self, grace: Duration) -> Result<Vec<Job>, Error> {

@@ -76,7 +76,7 @@ impl Port {
 impl Bus for Port {
     async fn publish(&self, message: Message) -> Result<(), Error> {
         self.reach().await?;
-        if message.subject.starts_with("ls.changed.") {
+        if message.subject == subjects::CHANGES {
             let mut history = self.hub.world.history();
             history.announced(self.hub.world.now(), &message.payload);
         }

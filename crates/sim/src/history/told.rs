@@ -9,7 +9,7 @@ use longshore_core::{
     names::OperationId,
     record::{Record, State},
 };
-use longshore_proto::internal::{Changed, Event, event};
+use longshore_proto::internal::{Changed, Changes, Event, Events, event};
 use longshore_state::ledger::Applied;
 use prost::Message;
 
@@ -77,13 +77,18 @@ impl History {
         }
     }
 
-    /// An announcement was sent: of something that is so.
+    /// Announcements were sent: of something that is so.
     pub(crate) fn announced(&mut self, at: Duration, payload: &Bytes) {
-        let Ok(changed) = Changed::decode(payload.clone()) else { return };
+        for changed in Changes::decode(payload.clone()).unwrap_or_default().changes {
+            self.change_announced(at, changed);
+        }
+    }
+
+    fn change_announced(&mut self, at: Duration, changed: Changed) {
         let Ok(id) = OperationId::parse(&changed.id) else { return };
         self.note(at, Some(&id), format!("announced {}", changed.revision));
         let known = self.operation(&id).versions.get(&changed.revision);
-        let told = changed.record.map(|record| codec::from_message(id.clone(), record));
+        let told = changed.record.map(|record| codec::decode(id.clone(), record));
         let so = match (known, told) {
             (Some(Some(known)), Some(Ok(told))) => known.state == told.state,
             (Some(known), None) => known.as_ref().is_none_or(|known| known.deleted),
@@ -119,11 +124,15 @@ impl History {
         }
     }
 
-    /// A worker sends an event.
+    /// A worker sends events.
     pub(crate) fn reported(&mut self, at: Duration, who: &str, payload: &Bytes) {
-        let Some((id, Event { attempt, claim, event: Some(event), .. })) = decoded(payload) else {
-            return;
-        };
+        for (id, event) in decoded(payload) {
+            self.event_reported(at, who, id, event);
+        }
+    }
+
+    fn event_reported(&mut self, at: Duration, who: &str, id: OperationId, event: Event) {
+        let Event { attempt, claim, event: Some(event), .. } = event else { return };
         let what = match &event {
             event::Event::Progress(_) => return,
             event::Event::Completed(response) => {
@@ -146,9 +155,15 @@ impl History {
         }
     }
 
-    /// The bus was told that an event is done with: it has been applied then.
+    /// The bus was told that events are done with: they have been applied then.
     pub(crate) fn acknowledged(&mut self, at: Duration, payload: &Bytes) {
-        let Some((id, Event { attempt, claim, event, .. })) = decoded(payload) else { return };
+        for (id, event) in decoded(payload) {
+            self.event_acknowledged(at, id, event);
+        }
+    }
+
+    fn event_acknowledged(&mut self, at: Duration, id: OperationId, event: Event) {
+        let Event { attempt, claim, event, .. } = event;
         if matches!(event, Some(event::Event::Progress(_)) | None) {
             return;
         }
@@ -163,15 +178,18 @@ impl History {
         }
     }
 
-    /// The event as it would be if attempts had no numbers.
+    /// The events as they would be if attempts had no numbers.
     pub(crate) fn as_if_current(&mut self, payload: &Bytes) -> Bytes {
-        let Some((id, mut event)) = decoded(payload) else { return payload.clone() };
-        if let Some(record) = self.operation(&id).current()
-            && let State::Running(running) = &record.state
-        {
-            (event.attempt, event.claim) = (record.attempt, running.claim);
+        let mut events = Vec::new();
+        for (id, mut event) in decoded(payload) {
+            if let Some(record) = self.operation(&id).current()
+                && let State::Running(running) = &record.state
+            {
+                (event.attempt, event.claim) = (record.attempt, running.claim);
+            }
+            events.push(event);
         }
-        event.encode_to_vec().into()
+        Events { events }.encode_to_vec().into()
     }
 
     /// A handler starts: none of the same operation may be at it, unless the store's clock has
@@ -217,7 +235,8 @@ impl History {
     }
 }
 
-fn decoded(payload: &Bytes) -> Option<(OperationId, Event)> {
-    let event = Event::decode(payload.clone()).ok()?;
-    Some((OperationId::parse(&event.id).ok()?, event))
+fn decoded(payload: &Bytes) -> Vec<(OperationId, Event)> {
+    let events = Events::decode(payload.clone()).unwrap_or_default().events;
+    let named = events.into_iter().map(|event| Some((OperationId::parse(&event.id).ok()?, event)));
+    named.flatten().collect()
 }

@@ -19,7 +19,7 @@ use longshore_proto::internal::{
 use prost::Message;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{Instrument, Span};
+use tracing::Span;
 
 use crate::ledger::{Applied, Error, Ledger};
 
@@ -62,9 +62,9 @@ async fn answer(ledger: &Ledger, subject: &str, incoming: Incoming) {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(subject, error, "could not answer a worker; it will ask again");
             }
-            for applied in applied {
-                ledger.perform(&applied).instrument(granted(&applied.record)).await;
-            }
+            let spans: Vec<Span> = applied.iter().map(|it| granted(&it.record)).collect();
+            ledger.perform_all(&applied).await;
+            drop(spans);
         }
         Err(error) => tracing::error!(subject, %error, "a worker sent what is no request"),
     }
@@ -73,7 +73,7 @@ async fn answer(ledger: &Ledger, subject: &str, incoming: Incoming) {
 /// The grant as a part of the operation's trace.
 fn granted(record: &Record) -> Span {
     let (operation, attempt, worker) = (&record.id, record.attempt, &*record.worker);
-    let span = tracing::info_span!("claim", %operation, attempt, worker);
+    let span = tracing::debug_span!("claim", %operation, attempt, worker);
     telemetry::follow(&span, &record.job.trace);
     span
 }

@@ -4,16 +4,18 @@ use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use longshore_bus::{self as bus, Delivery, Work};
-use longshore_core::{codec, lifecycle::Input, names::OperationId, telemetry};
-use longshore_proto::internal::{Event, event};
+use longshore_core::{
+    codec, lifecycle::Input, names::OperationId, record::TraceContext, telemetry,
+};
+use longshore_proto::internal::{Event, Events, event};
 use prost::Message;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{Instrument, Span};
+use tracing::Span;
 
 use super::Settings;
 use crate::{
-    ledger::{Applied, Error, Ledger},
+    ledger::{Error, Ledger},
     retry,
 };
 
@@ -49,85 +51,87 @@ pub(super) async fn record(ledger: Arc<Ledger>, settings: Settings, shutdown: Ca
 }
 
 async fn apply(ledger: &Ledger, batch: Vec<Delivery>) {
-    let mut inputs = Vec::with_capacity(batch.len());
-    let mut deliveries = Vec::with_capacity(batch.len());
-    for delivery in batch {
-        match input(&delivery) {
-            Ok((id, input)) => {
-                deliveries.push((span(&id, &input, &delivery), delivery));
-                inputs.push((id, input));
-            }
+    let mut inputs = Vec::new();
+    let mut spans = Vec::new();
+    // The place of each event's delivery.
+    let mut places = Vec::new();
+    for (place, delivery) in batch.iter().enumerate() {
+        match Events::decode(delivery.message.payload.clone()) {
+            Ok(Events { events }) => events.into_iter().for_each(|event| match input(event) {
+                Ok((id, input, trace)) => {
+                    spans.push(span(&id, &input, &trace));
+                    inputs.push((id, input));
+                    places.push(place);
+                }
+                Err(error) => {
+                    tracing::error!(
+                        error = &error as &dyn StdError,
+                        "dropped an event that is none"
+                    );
+                }
+            }),
             Err(error) => {
-                tracing::error!(error = &error as &dyn StdError, "dropped an event that is none");
-                settle(delivery, None).await;
+                tracing::error!(error = &error as &dyn StdError, "dropped events that are none");
             }
         }
     }
-    let results = ledger.apply_all(inputs).await;
-    let all = deliveries
-        .into_iter()
-        .zip(results)
-        .map(|((span, delivery), result)| conclude(ledger, delivery, result).instrument(span));
-    join_all(all).await;
+    let mut again = vec![false; batch.len()];
+    let mut recorded = Vec::with_capacity(inputs.len());
+    for (place, result) in places.into_iter().zip(ledger.apply_all(inputs).await) {
+        match result {
+            Ok(applied) => recorded.push(applied),
+            Err(Error::Rejected(rejection)) => tracing::debug!(%rejection, "dropped a stale event"),
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn StdError,
+                    "could not apply an event; will try again"
+                );
+                again[place] = true;
+            }
+        }
+    }
+    // First the world: who waits for the end is not to wait for our acknowledgement.
+    ledger.perform_all(&recorded).await;
+    drop(spans);
+    let settled = batch.into_iter().zip(again).map(|(delivery, again)| settle(delivery, again));
+    join_all(settled).await;
 }
 
 /// The recording of an outcome as a part of the operation's trace; progress would only fill it.
-fn span(id: &OperationId, input: &Input, delivery: &Delivery) -> Span {
+fn span(id: &OperationId, input: &Input, trace: &TraceContext) -> Span {
     let (Input::Complete { attempt, .. } | Input::Fail { attempt, .. }) = input else {
         return Span::none();
     };
-    let span = tracing::info_span!("record", otel.kind = "consumer", operation = %id, attempt);
-    telemetry::follow(&span, &delivery.message.trace);
+    let span = tracing::debug_span!("record", otel.kind = "consumer", operation = %id, attempt);
+    telemetry::follow(&span, trace);
     span
 }
 
-/// Tells the world first: who waits for the end is not to wait for our acknowledgement.
-async fn conclude(ledger: &Ledger, delivery: Delivery, result: Result<Applied, Error>) {
-    let again = match result {
-        Ok(applied) => {
-            ledger.perform(&applied).await;
-            None
-        }
-        Err(Error::Rejected(rejection)) => {
-            tracing::debug!(%rejection, "dropped a stale event");
-            None
-        }
-        Err(error) => {
-            tracing::warn!(
-                error = &error as &dyn StdError,
-                "could not apply an event; will try again"
-            );
-            Some(Duration::from_millis(fastrand::u64(500..1500)))
-        }
-    };
-    settle(delivery, again).await;
-}
-
-async fn settle(delivery: Delivery, again: Option<Duration>) {
-    let settled = match again {
-        Some(delay) => delivery.handle.give_back(delay).await,
-        None => delivery.handle.ack().await,
+/// Those of its events that were applied do nothing when they come again.
+async fn settle(delivery: Delivery, again: bool) {
+    let settled = if again {
+        delivery.handle.give_back(Duration::from_millis(fastrand::u64(500..1500))).await
+    } else {
+        delivery.handle.ack().await
     };
     if let Err(error) = settled {
         tracing::debug!(
             error = &error as &dyn StdError,
-            "could not settle an event; it will come again"
+            "could not settle events; they will come again"
         );
     }
 }
 
 #[derive(Debug, thiserror::Error)]
 enum Malformed {
-    #[error("not an encoded event")]
-    Decode(#[from] prost::DecodeError),
     #[error("its id is none")]
     Id(#[from] longshore_core::names::Error),
     #[error("it says nothing")]
     Empty,
 }
 
-fn input(delivery: &Delivery) -> Result<(OperationId, Input), Malformed> {
-    let Event { id, attempt, claim, event } = Event::decode(delivery.message.payload.clone())?;
+fn input(event: Event) -> Result<(OperationId, Input, TraceContext), Malformed> {
+    let Event { id, attempt, claim, traceparent, tracestate, event } = event;
     let input = match event.ok_or(Malformed::Empty)? {
         event::Event::Progress(progress) => {
             Input::Progress { attempt, claim, progress: codec::progress_from_message(progress) }
@@ -139,5 +143,5 @@ fn input(delivery: &Delivery) -> Result<(OperationId, Input), Malformed> {
             Input::Fail { attempt, claim, failure: codec::failure_from_message(failure) }
         }
     };
-    Ok((OperationId::parse(&id)?, input))
+    Ok((OperationId::parse(&id)?, input, TraceContext { traceparent, tracestate }))
 }

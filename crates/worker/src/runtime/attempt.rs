@@ -99,7 +99,7 @@ async fn perform(
         context.stop(StopReason::Draining);
         return Some(Err(JobError::cancelled()));
     }
-    tracing::info!("the job starts");
+    tracing::debug!("the job starts");
     // A task of its own: should the handler block its thread, leases are kept all the same.
     let future =
         (job.handler)(context.input().cloned(), context.clone()).instrument(Span::current());
@@ -195,7 +195,7 @@ fn said(panic: &(dyn Any + Send)) -> &str {
 fn event(outcome: Outcome, context: &Context) -> event::Event {
     let error = match (outcome, context.stop_reason()) {
         (Ok(response), _) => {
-            tracing::info!("the job has completed");
+            tracing::debug!("the job has completed");
             return event::Event::Completed(codec::payload_to_message(response));
         }
         (Err(error), None) => error,

@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, future::pending, sync::Arc, time::Duration};
 
-use longshore_bus::{self as bus, Message, subjects};
+use longshore_bus as bus;
 use longshore_core::{codec, names::OperationId, record::TraceContext};
 use longshore_proto::{
     internal::{Event, event},
@@ -17,8 +17,6 @@ use tokio::{
 use super::{Shared, pause, running::Tenure};
 use crate::{error::JobError, progress::Progress};
 
-/// Over how many subjects events spread. Any number will do: it says nothing about the store.
-const SUBJECTS: u16 = 16;
 /// How long the end of an attempt waits for its last progress to be sent.
 const LAST_PROGRESS: Duration = Duration::from_secs(1);
 /// What may be too much for one message.
@@ -34,24 +32,21 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    fn message(&self, event: event::Event) -> Message {
-        let event = Event {
+    fn event(&self, event: event::Event) -> Event {
+        Event {
             id: self.id.to_string(),
             attempt: self.attempt,
             claim: self.claim,
+            traceparent: self.trace.traceparent.clone(),
+            tracestate: self.trace.tracestate.clone(),
             event: Some(event),
-        };
-        Message {
-            subject: subjects::event(&self.id, SUBJECTS),
-            trace: self.trace.clone(),
-            payload: event.encode_to_vec().into(),
         }
     }
 
     /// Reports the end, as often as it takes: until it is stored, or the attempt is lost for
     /// certain, so that nobody wants to know any more.
     pub(super) async fn outcome(&self, tenure: &mut Tenure, event: event::Event) {
-        let mut message = self.message(event);
+        let mut event = self.event(event);
         let mut failures = 0;
         loop {
             let stored = tokio::select! {
@@ -60,13 +55,13 @@ impl Reporter {
                     tracing::warn!("the end of the attempt goes unreported: it is not ours any more");
                     return;
                 }
-                stored = self.shared.bus.enqueue(message.clone()) => stored,
+                stored = self.shared.outbox.send(event.clone()) => stored,
             };
             let Err(error) = stored else { return };
-            let size = message.payload.len();
-            tracing::warn!(error = &error as &dyn StdError, size, "can't report the end yet");
-            if matches!(error, bus::Error::Refused { .. }) && size > LARGE && failures >= 2 {
-                message = self.message(too_large(size));
+            let size = event.encoded_len();
+            tracing::warn!(error = &*error as &dyn StdError, size, "can't report the end yet");
+            if matches!(*error, bus::Error::Refused { .. }) && size > LARGE && failures >= 2 {
+                event = self.event(too_large(size));
             }
             tokio::select! {
                 biased;
@@ -128,13 +123,13 @@ impl<'a> Pacer<'a> {
         self.unsent = true;
         self.sequence += 1;
         let progress = codec::progress_to_message(progress.into_record(self.sequence));
-        let message = self.reporter.message(event::Event::Progress(progress));
-        match self.reporter.shared.bus.enqueue(message).await {
+        let event = self.reporter.event(event::Event::Progress(progress));
+        match self.reporter.shared.outbox.send(event).await {
             Ok(()) => self.unsent = false,
             Err(error) => {
-                tracing::debug!(error = &error as &dyn StdError, "could not send progress");
+                tracing::debug!(error = &*error as &dyn StdError, "could not send progress");
                 // What is refused now will be refused again.
-                self.unsent = !matches!(error, bus::Error::Refused { .. });
+                self.unsent = !matches!(*error, bus::Error::Refused { .. });
             }
         }
     }

@@ -23,7 +23,7 @@ use longshore_core::{
     record::{Done, Job, Outcome, Record, Retry, State, TraceContext},
 };
 use longshore_proto::{
-    internal::{Event, event},
+    internal::{Event, Events, event},
     rpc::Code,
     v1::Priority,
 };
@@ -203,11 +203,11 @@ impl Bus for Faulty {
     async fn enqueue(&self, message: Message) -> Result<(), Error> {
         let mut is_outcome = false;
         if message.subject.starts_with("ls.event.") {
-            let event = Event::decode(message.payload.clone()).unwrap().event;
-            is_outcome = !matches!(event, Some(event::Event::Progress(_)));
-            if !is_outcome {
-                self.progress_sent.fetch_add(1, Ordering::SeqCst);
-            }
+            let events = Events::decode(message.payload.clone()).unwrap().events;
+            let progress = |it: &Event| matches!(it.event, Some(event::Event::Progress(_)));
+            let reports = events.iter().filter(|it| progress(it)).count();
+            is_outcome = reports < events.len();
+            self.progress_sent.fetch_add(reports, Ordering::SeqCst);
         }
         self.inner.enqueue(message).await?;
         if is_outcome && take(&self.unconfirmed_outcomes) { Err(unavailable()) } else { Ok(()) }
