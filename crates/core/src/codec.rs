@@ -1,5 +1,6 @@
 //! How records and their parts lie in the store and travel over the bus.
 
+use bytes::Bytes;
 use longshore_proto::{internal as pb, v1::Priority};
 use prost::Message;
 
@@ -29,15 +30,32 @@ pub enum Error {
 }
 
 /// The bytes that the store keeps.
-pub fn encode(record: &Record) -> Vec<u8> {
-    to_message(record).encode_to_vec()
+pub fn encode(record: &Record) -> Bytes {
+    encode_both(record).0
+}
+
+/// The bytes that the store keeps, and those of the record without its job's input, which are
+/// the beginning of the former.
+pub fn encode_both(record: &Record) -> (Bytes, Bytes) {
+    let mut message = to_message(record);
+    let input = message.job.as_mut().and_then(|job| job.input.take());
+    let mut bytes = message.encode_to_vec();
+    let shorter = bytes.len();
+    if input.is_some() {
+        // The second part of a message's field is merged into the first.
+        let job = Some(pb::Job { input, ..pb::Job::default() });
+        bytes.extend(pb::Record { job, ..pb::Record::default() }.encode_to_vec());
+    }
+    let bytes = Bytes::from(bytes);
+    let shorter = bytes.slice(..shorter);
+    (bytes, shorter)
 }
 
 /// The record that [`encode`] was given.
 ///
 /// # Errors
 /// If the bytes are something else.
-pub fn decode(id: OperationId, bytes: bytes::Bytes) -> Result<Record, Error> {
+pub fn decode(id: OperationId, bytes: Bytes) -> Result<Record, Error> {
     from_message(id, pb::Record::decode(bytes)?)
 }
 

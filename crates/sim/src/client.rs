@@ -182,7 +182,7 @@ impl Caller<'_> {
         if let (Ok(step), Some(revision)) = (stepped, revision)
             && step.write != Write::Keep
         {
-            let record = Some(longshore_core::codec::encode(&step.record).into());
+            let record = Some(longshore_core::codec::encode(&step.record));
             let revision = revision + 1;
             let changes = vec![Changed { id: self.id.to_string(), revision, record }];
             let changes = Changes { changes }.encode_to_vec();

@@ -15,7 +15,6 @@ use longshore_core::{
     time::Time,
 };
 use longshore_proto::internal as pb;
-use prost::Message as _;
 
 use crate::store::{self, After, Change, Loaded, Store, Verdict};
 
@@ -47,6 +46,10 @@ pub struct Applied {
     pub write: Write,
     /// What is to be told to others: for [`Ledger::perform`].
     pub effects: Vec<Effect>,
+    /// The record as others are told of it, if it was written and is to be seen: encoded without
+    /// its job's input. No client sees that, and with a large response it might be too large for
+    /// the bus.
+    told: Option<Bytes>,
     /// The store's time.
     pub now: Time,
 }
@@ -158,12 +161,14 @@ impl Ledger {
             Write::Keep => expected.unwrap_or(first),
             Write::Put | Write::Remove => expected.map_or(first, |revision| revision + 1),
         };
+        let mut told = None;
         let (after, presence) = match write {
             Write::Keep => {
-                return Ok((Applied { record, revision, write, effects, now }, None));
+                return Ok((Applied { record, revision, write, effects, told: None, now }, None));
             }
             Write::Put => {
-                let bytes = Bytes::from(codec::encode(&record));
+                let (bytes, shorter) = codec::encode_both(&record);
+                told = (!record.deleted).then_some(shorter);
                 (
                     After::Record { revision, bytes, next_wake: record.next_wake() },
                     Presence::of(&record),
@@ -178,7 +183,7 @@ impl Ledger {
             create_time: record.create_time,
             lists: before.changes(presence, &record),
         };
-        Ok((Applied { record, revision, write, effects, now }, Some(change)))
+        Ok((Applied { record, revision, write, effects, told, now }, Some(change)))
     }
 
     /// Tells others what was written. What can't be told now is logged and left to the timer.
@@ -205,13 +210,8 @@ impl Ledger {
         let mut size = 0;
         for applied in applied.iter().filter(|applied| applied.effects.contains(&Effect::Announce))
         {
-            let record = &applied.record;
-            let gone = record.deleted || applied.write == Write::Remove;
-            let changed = pb::Changed {
-                id: record.id.to_string(),
-                revision: applied.revision,
-                record: (!gone).then(|| announced(record)),
-            };
+            let (id, revision) = (applied.record.id.to_string(), applied.revision);
+            let changed = pb::Changed { id, revision, record: applied.told.clone() };
             let more = changed.record.as_ref().map_or(0, Bytes::len) + OVERHEAD;
             if size + more > ANNOUNCEMENT && size > 0 {
                 self.publish(std::mem::take(&mut changes)).await;
@@ -263,16 +263,6 @@ impl Ledger {
 const ANNOUNCEMENT: usize = 128 * 1024;
 /// What a record in an announcement takes besides its own bytes, at most.
 const OVERHEAD: usize = 96;
-
-/// Without the input: no client sees it, and with a large response it might be too large for the
-/// bus.
-fn announced(record: &Record) -> Bytes {
-    let mut message = codec::to_message(record);
-    if let Some(job) = &mut message.job {
-        job.input = None;
-    }
-    message.encode_to_vec().into()
-}
 
 struct Open {
     place: usize,

@@ -12,7 +12,7 @@ use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 use async_nats::Message;
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep_until},
@@ -146,10 +146,15 @@ impl Puller {
                 () = closed.cancelled() => return,
                 changed = self.wishes.changed(), if has_user => has_user = changed.is_ok(),
                 Ok(()) = self.health.changed() => {}
-                came = next_message(&mut self.lanes) => match came {
-                    Some((lane, message)) => self.receive(lane, message).await,
-                    None => return,
-                },
+                came = next_message(&mut self.lanes) => {
+                    let mut came = Some(came);
+                    // All that is here already, before anything else is looked at.
+                    while let Some(next) = came {
+                        let Some((lane, message)) = next else { return };
+                        self.receive(lane, message).await;
+                        came = next_message(&mut self.lanes).now_or_never();
+                    }
+                }
                 () = sleep_until(alarm.unwrap_or_else(Instant::now)), if alarm.is_some() => {
                     let now = Instant::now();
                     self.lanes.iter_mut().for_each(|lane| lane.lapse(now));

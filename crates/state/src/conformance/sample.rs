@@ -84,7 +84,7 @@ pub(super) fn change(before: Option<&Stored>, after: Option<&Record>) -> Change 
         after: match after {
             Some(record) => After::Record {
                 revision: before.map_or(1, |stored| stored.revision + 1),
-                bytes: codec::encode(record).into(),
+                bytes: codec::encode(record),
                 next_wake: record.next_wake(),
             },
             None => After::Nothing,

@@ -19,6 +19,9 @@ use crate::{
     retry,
 };
 
+/// How many events a message carries under load, about.
+const EVENTS: usize = 8;
+
 /// Takes events in batches and applies them, several batches at once. That two of them may hold
 /// events of one operation is no harm: attempt and sequence numbers sort them out.
 pub(super) async fn record(ledger: Arc<Ledger>, settings: Settings, shutdown: CancellationToken) {
@@ -28,6 +31,7 @@ pub(super) async fn record(ledger: Arc<Ledger>, settings: Settings, shutdown: Ca
     });
     let Some(mut consumer) = consumer.await else { return };
 
+    let messages = (settings.batch / EVENTS).max(1);
     let tasks = TaskTracker::new();
     let slots = Arc::new(Semaphore::new(settings.recorders.max(1)));
     loop {
@@ -35,9 +39,7 @@ pub(super) async fn record(ledger: Arc<Ledger>, settings: Settings, shutdown: Ca
         else {
             break;
         };
-        let Some(Some(batch)) =
-            shutdown.run_until_cancelled(consumer.next(settings.batch.max(1))).await
-        else {
+        let Some(Some(batch)) = shutdown.run_until_cancelled(consumer.next(messages)).await else {
             break;
         };
         let ledger = ledger.clone();

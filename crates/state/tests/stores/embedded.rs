@@ -44,7 +44,7 @@ fn creation() -> Change {
         expected: None,
         after: After::Record {
             revision: 1,
-            bytes: codec::encode(&record).into(),
+            bytes: codec::encode(&record),
             next_wake: record.next_wake(),
         },
         create_time: record.create_time,
@@ -143,7 +143,7 @@ async fn fill_up(directory: &std::path::Path) {
         let mut change = creation();
         let mut record = crate::record(change.id.clone());
         record.job.fingerprint = vec![7; 100_000].into();
-        let bytes = codec::encode(&record).into();
+        let bytes = codec::encode(&record);
         change.after = After::Record { revision: 1, bytes, next_wake: Time::MAX };
         change
     };

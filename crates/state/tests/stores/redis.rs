@@ -48,7 +48,7 @@ fn creation(record: &Record) -> Change {
         expected: None,
         after: After::Record {
             revision: 1,
-            bytes: longshore_core::codec::encode(record).into(),
+            bytes: longshore_core::codec::encode(record),
             next_wake: record.next_wake(),
         },
         create_time: record.create_time,

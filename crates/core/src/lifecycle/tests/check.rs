@@ -35,8 +35,12 @@ pub(super) fn step_is_sound(
     );
     assert!(after.failures <= after.job.retry.max_attempts, "too many failures: {}", context());
     if step.write == Write::Put {
-        let decoded = codec::decode(after.id.clone(), codec::encode(after).into()).unwrap();
+        let decoded = codec::decode(after.id.clone(), codec::encode(after)).unwrap();
         assert_eq!(decoded, *after, "lost by the codec: {}", context());
+        let mut told = codec::decode(after.id.clone(), codec::encode_both(after).1).unwrap();
+        assert_eq!(told.job.input, None);
+        told.job.input.clone_from(&after.job.input);
+        assert_eq!(told, *after, "lost with the input: {}", context());
     }
     lists_follow(before, step, &context);
     if let State::Done(done) = &after.state {
