@@ -7,6 +7,7 @@
 //! `google.protobuf.Value` that is not a finite number), and to what is nested deeper than
 //! [`MAX_DEPTH`]; that is written only, never read.
 
+mod direct;
 mod read;
 mod structs;
 #[cfg(test)]
@@ -14,10 +15,7 @@ mod tests;
 mod types;
 mod write;
 
-use longshore_proto::{
-    longrunning::{Operation, operation},
-    rpc::Status,
-};
+use longshore_proto::{longrunning::Operation, rpc::Status};
 use prost::{Message, Name};
 use prost_reflect::{DynamicMessage, MessageDescriptor};
 use prost_types::{Any, Struct};
@@ -58,51 +56,31 @@ pub enum Error {
 
 pub use types::{RegisterError, pool, register};
 
-/// The operation as `google.longrunning` clients read it: defaults are left out, and nothing is
-/// there that they don't know.
-pub fn operation_to_json(operation: &Operation) -> Value {
-    let mut object = Map::new();
-    if !operation.name.is_empty() {
-        object.insert("name".into(), operation.name.clone().into());
-    }
-    if let Some(metadata) = &operation.metadata {
-        object.insert("metadata".into(), any_to_json(metadata));
-    }
-    if operation.done {
-        object.insert("done".into(), true.into());
-    }
-    match &operation.result {
-        Some(operation::Result::Error(status)) => {
-            object.insert("error".into(), status_to_json(status))
-        }
-        Some(operation::Result::Response(any)) => {
-            object.insert("response".into(), any_to_json(any))
-        }
-        None => None,
-    };
-    Value::Object(object)
-}
-
-/// The status as proto3 JSON, its code as a number.
-pub fn status_to_json(status: &Status) -> Value {
-    let mut object = Map::new();
-    if status.code != 0 {
-        object.insert("code".into(), status.code.into());
-    }
-    if !status.message.is_empty() {
-        object.insert("message".into(), status.message.clone().into());
-    }
-    if !status.details.is_empty() {
-        object.insert("details".into(), status.details.iter().map(any_to_json).collect());
-    }
-    Value::Object(object)
-}
-
-/// The packed message with its `@type`, in the opaque form if the type is not known.
+/// Serializes as proto3 JSON: an [`Operation`] as `google.longrunning` clients read it, a [`Status`]
+/// with its code as a number, or an [`Any`] with its `@type` (in the opaque form if the type is not
+/// known). Defaults are left out, and nothing is there that clients don't know.
 ///
 /// `google.protobuf.Empty` is its `@type` alone: Python's clients refuse it with a `value`.
+#[derive(Clone, Copy, Debug)]
+pub struct AsJson<'a, M>(pub &'a M);
+
+/// The operation as [`AsJson`] has it.
+pub fn operation_to_json(operation: &Operation) -> Value {
+    value(&AsJson(operation))
+}
+
+/// The status as [`AsJson`] has it.
+pub fn status_to_json(status: &Status) -> Value {
+    value(&AsJson(status))
+}
+
+/// The packed message as [`AsJson`] has it.
 pub fn any_to_json(any: &Any) -> Value {
-    write::any(&any.type_url, &any.value, MAX_DEPTH)
+    value(&AsJson(any))
+}
+
+fn value(form: &impl serde::Serialize) -> Value {
+    serde_json::to_value(form).expect("all keys are strings, and nothing else can't be written")
 }
 
 /// The message that [`any_to_json`] gave, or that a client wrote.

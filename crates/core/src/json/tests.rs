@@ -1,4 +1,5 @@
 use longshore_proto::{
+    longrunning::operation,
     rpc::{Code, ErrorInfo},
     v1::{OperationMetadata, RunJobRequest, operation_metadata::State, run_job_request::InputKind},
 };

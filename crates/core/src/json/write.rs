@@ -115,7 +115,7 @@ fn one(value: &Field, kind: &Kind, left: usize) -> Option<Value> {
     }
 }
 
-fn double(value: f64) -> Value {
+pub(super) fn double(value: f64) -> Value {
     match structs::write_number(value) {
         Some(number) => Value::Number(number),
         None if value.is_nan() => "NaN".into(),
