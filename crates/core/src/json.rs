@@ -19,7 +19,7 @@ use longshore_proto::{longrunning::Operation, rpc::Status};
 use prost::{Message, Name};
 use prost_reflect::{DynamicMessage, MessageDescriptor};
 use prost_types::{Any, Struct};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::record::Payload;
 

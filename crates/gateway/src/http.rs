@@ -170,7 +170,7 @@ impl Http {
         }
         let call = Call { method: route.method.clone(), fields, metadata, extensions };
         match route.rpc.call(&self.api, call).await? {
-            Answer::Whole(value) => Ok(look.whole(value)),
+            Answer::Whole(whole) => Ok(look.whole(&whole)),
             Answer::States(states) => Ok(look.stream(states)),
         }
     }

@@ -11,10 +11,11 @@ use axum::{
 };
 use futures::{Stream, StreamExt};
 use http::{HeaderValue, header};
-use longshore_core::json;
+use longshore_core::json::{self, AsJson};
 use longshore_proto::longrunning::{ListOperationsResponse, Operation};
 use prost_reflect::{MessageDescriptor, MethodDescriptor};
-use serde_json::{Map, Value};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
 use tonic::Status;
 
 use super::{enums, failure::Failure, mask::Mask, system::System};
@@ -24,6 +25,13 @@ use crate::errors::{Reason, Refusal};
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// The id of a stream's last event. A browser that connects again after it says so.
 pub(crate) const LAST_EVENT: &str = "done";
+
+/// What a method answers at once.
+pub(crate) enum Whole {
+    Operation(Operation),
+    Page(ListOperationsResponse),
+    Empty,
+}
 
 /// How the answers to one request look.
 #[derive(Clone, Debug)]
@@ -50,8 +58,12 @@ impl Look {
     }
 
     /// One answer.
-    pub(crate) fn whole(&self, value: Value) -> Response {
-        json(&self.shown(value), &self.system)
+    pub(crate) fn whole(&self, answer: &Whole) -> Response {
+        if self.system.has_numeric_enums || self.mask.is_some() {
+            json(&self.shown(tree(answer)), &self.system)
+        } else {
+            json(answer, &self.system)
+        }
     }
 
     /// An event for each state of an operation. The stream ends after that which is done, or with
@@ -91,35 +103,53 @@ impl Look {
     }
 }
 
-/// The page as Google writes it: without what is empty, because some clients take an empty page
-/// token for one.
-pub(crate) fn page(page: &ListOperationsResponse) -> Value {
-    let mut object = Map::new();
-    if !page.operations.is_empty() {
-        object.insert(
-            "operations".into(),
-            page.operations.iter().map(json::operation_to_json).collect(),
-        );
+/// A page is written as Google does it: without what is empty, because some clients take an empty
+/// page token for one.
+impl Serialize for Whole {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let page = match self {
+            Self::Operation(operation) => return AsJson(operation).serialize(serializer),
+            Self::Empty => return serializer.serialize_map(Some(0))?.end(),
+            Self::Page(page) => page,
+        };
+        let mut map = serializer.serialize_map(None)?;
+        if !page.operations.is_empty() {
+            let operations: Vec<_> = page.operations.iter().map(AsJson).collect();
+            map.serialize_entry("operations", &operations)?;
+        }
+        if !page.next_page_token.is_empty() {
+            map.serialize_entry("nextPageToken", &page.next_page_token)?;
+        }
+        if !page.unreachable.is_empty() {
+            map.serialize_entry("unreachable", &page.unreachable)?;
+        }
+        map.end()
     }
-    if !page.next_page_token.is_empty() {
-        object.insert("nextPageToken".into(), page.next_page_token.clone().into());
-    }
-    if !page.unreachable.is_empty() {
-        object.insert("unreachable".into(), page.unreachable.clone().into());
-    }
-    Value::Object(object)
 }
 
+fn tree(answer: &Whole) -> Value {
+    serde_json::to_value(answer).expect(WRITABLE)
+}
+
+/// Why nothing that is answered can't be written.
+const WRITABLE: &str = "all keys are strings, and there is always room in memory";
+
 /// An answer of JSON.
-pub(crate) fn json(value: &Value, system: &System) -> Response {
-    let text =
-        if system.is_pretty { serde_json::to_vec_pretty(value) } else { serde_json::to_vec(value) };
+pub(crate) fn json(value: &impl Serialize, system: &System) -> Response {
+    // Most answers fit.
+    let mut text = Vec::with_capacity(2048);
+    let written = if system.is_pretty {
+        serde_json::to_writer_pretty(&mut text, value)
+    } else {
+        serde_json::to_writer(&mut text, value)
+    };
+    written.expect(WRITABLE);
     let headers = [
-        (header::CONTENT_TYPE, "application/json; charset=UTF-8"),
-        (header::CACHE_CONTROL, "private"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("private")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     ];
-    (headers, Body::from(text.expect("a value of JSON can be written as JSON"))).into_response()
+    (headers, Body::from(text)).into_response()
 }
 
 /// The same without a body, for HEAD.

@@ -12,13 +12,13 @@ use prost_reflect::MethodDescriptor;
 use serde_json::{Map, Value};
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
-use super::{answer, explain};
+use super::{answer::Whole, explain};
 pub(crate) use crate::surface::Method as Rpc;
 use crate::{api::Api, errors::Refusal};
 
 /// What a method answers.
 pub(crate) enum Answer {
-    Whole(Value),
+    Whole(Whole),
     States(BoxStream<'static, Result<Operation, Status>>),
 }
 
@@ -50,18 +50,18 @@ impl Rpc {
         match self {
             Self::List => {
                 let page = api.list_operations(call.request()?).await?;
-                Ok(Answer::Whole(answer::page(page.get_ref())))
+                Ok(Answer::Whole(Whole::Page(page.into_inner())))
             }
-            Self::Get => Ok(operation(&api.get_operation(call.request()?).await?)),
-            Self::Wait => Ok(operation(&api.wait_operation(call.request()?).await?)),
-            Self::Run => Ok(operation(&api.run_job(call.request()?).await?)),
+            Self::Get => Ok(operation(api.get_operation(call.request()?).await?)),
+            Self::Wait => Ok(operation(api.wait_operation(call.request()?).await?)),
+            Self::Run => Ok(operation(api.run_job(call.request()?).await?)),
             Self::Delete => {
                 api.delete_operation(call.request()?).await?;
-                Ok(Answer::Whole(Map::new().into()))
+                Ok(Answer::Whole(Whole::Empty))
             }
             Self::Cancel => {
                 api.cancel_operation(call.request()?).await?;
-                Ok(Answer::Whole(Map::new().into()))
+                Ok(Answer::Whole(Whole::Empty))
             }
             Self::Watch => {
                 let states = api.watch_operation(call.request()?).await?;
@@ -81,6 +81,6 @@ impl Call {
     }
 }
 
-fn operation(response: &Response<Operation>) -> Answer {
-    Answer::Whole(json::operation_to_json(response.get_ref()))
+fn operation(response: Response<Operation>) -> Answer {
+    Answer::Whole(Whole::Operation(response.into_inner()))
 }
