@@ -184,6 +184,10 @@ pub fn context_of(span: &Span, received: &TraceContext) -> TraceContext {
 /// The context that a client sent, if it is one (W3C Trace Context); else none. Text that is not
 /// well formed goes no further.
 pub fn received(traceparent: Option<&str>, tracestate: Option<&str>) -> TraceContext {
+    // Most clients send none.
+    if traceparent.is_none() {
+        return TraceContext::default();
+    }
     let sent = TraceContext {
         traceparent: traceparent.unwrap_or_default().to_owned(),
         tracestate: tracestate.filter(|state| state.len() <= 512).unwrap_or_default().to_owned(),

@@ -1,6 +1,8 @@
 //! What surrounds every call: its span, that no error leaves without an `ErrorInfo`, and that none
 //! that a client leaves open holds up the end.
 
+use std::convert::Infallible;
+
 use axum::{
     body::Body,
     extract::{Request, State},
@@ -46,7 +48,17 @@ pub(crate) async fn serve(
     } else {
         request
     };
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let answer = async { Ok::<_, Infallible>(next.run(request).await) };
+    let Ok(response) = observe(span, answer).await;
+    response
+}
+
+/// Notes in the span what becomes of a call, and explains its error if nobody else did.
+pub(crate) async fn observe<B, E>(
+    span: Span,
+    answer: impl Future<Output = Result<http::Response<B>, E>>,
+) -> Result<http::Response<B>, E> {
+    let mut response = answer.instrument(span.clone()).await?;
     let status = Status::from_header_map(response.headers());
     record(&span, status.as_ref().map_or(Code::Ok, Status::code));
     if let Some(status) =
@@ -54,7 +66,7 @@ pub(crate) async fn serve(
     {
         explain(&status, response.headers_mut());
     }
-    response
+    Ok(response)
 }
 
 /// A body that ends with the gateway, as if the client had no more to say.
@@ -62,10 +74,11 @@ fn ended_by(closing: CancellationToken, body: Body) -> Body {
     Body::from_stream(body.into_data_stream().take_until(closing.cancelled_owned()))
 }
 
-fn span(request: &Request) -> Span {
+/// The span of a call, as part of the trace that the client sends.
+pub(crate) fn span<B>(request: &http::Request<B>) -> Span {
     let path = request.uri().path().trim_start_matches('/');
     let method = METHODS.into_iter().find(|method| *method == path).unwrap_or("_OTHER");
-    let span = tracing::info_span!(
+    let span = tracing::debug_span!(
         "call",
         otel.name = method,
         otel.kind = "server",

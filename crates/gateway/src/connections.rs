@@ -2,11 +2,9 @@
 
 use std::{io, pin::pin, sync::Arc, time::Duration};
 
-use axum::Router;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
-    service::TowerToHyperService,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -16,7 +14,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::settings::HttpSettings;
+use crate::{front::Front, settings::HttpSettings};
 
 /// How many streams a peer may open and reset before anybody has looked at them (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
@@ -34,12 +32,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// `grace`. Dropping the future cuts all connections.
 pub(crate) async fn serve(
     listener: TcpListener,
-    routes: Router,
+    front: Front,
     settings: &HttpSettings,
     shutdown: &CancellationToken,
     grace: Duration,
 ) {
-    let server = Arc::new(Server { http: builder(settings), routes, settings: settings.clone() });
+    let server = Arc::new(Server { http: builder(settings), front, settings: settings.clone() });
     let room = Arc::new(Semaphore::new(settings.max_connections));
     let mut connections = JoinSet::new();
     while let Some((stream, place)) = shutdown.run_until_cancelled(accept(&listener, &room)).await {
@@ -99,7 +97,7 @@ fn builder(settings: &HttpSettings) -> Builder<TokioExecutor> {
 
 struct Server {
     http: Builder<TokioExecutor>,
-    routes: Router,
+    front: Front,
     settings: HttpSettings,
 }
 
@@ -110,8 +108,8 @@ impl Server {
         if stream.set_nodelay(true).is_err() || !self.speaks(&stream).await {
             return;
         }
-        let service = TowerToHyperService::new(self.routes.clone());
-        let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
+        let stream = TokioIo::new(stream);
+        let mut connection = pin!(self.http.serve_connection(stream, self.front.clone()));
         let age = self.settings.max_connection_age.mul_f64(1.0 + 0.1 * fastrand::f64());
         let served = tokio::select! {
             served = connection.as_mut() => served,

@@ -72,7 +72,7 @@ pub(crate) async fn serve(
 }
 
 /// Also gRPC-Web.
-fn is_grpc(headers: &HeaderMap) -> bool {
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     headers
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
@@ -87,7 +87,8 @@ impl Http {
         Ok(Self { api, routes: Routes::read(json::pool())?, health })
     }
 
-    async fn answer(self: Arc<Self>, request: Request) -> Response {
+    /// Serves a request that is not gRPC's.
+    pub(crate) async fn answer(self: Arc<Self>, request: Request) -> Response {
         let is_head = request.method() == Method::HEAD;
         let path = request.uri().path();
         let response = match path {
@@ -182,7 +183,7 @@ fn span(incoming: &Incoming, route: Option<&Route>) -> Span {
         // A client's text.
         _ => "_OTHER",
     };
-    let span = tracing::info_span!(
+    let span = tracing::debug_span!(
         "call",
         otel.name = Empty,
         otel.kind = "server",
@@ -192,6 +193,9 @@ fn span(incoming: &Incoming, route: Option<&Route>) -> Span {
         rpc.method = Empty,
         error.type = Empty,
     );
+    if span.is_disabled() {
+        return span;
+    }
     match route {
         Some(route) => {
             span.record("otel.name", format!("{verb} {}", route.template));

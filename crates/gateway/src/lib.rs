@@ -13,6 +13,7 @@ mod deadline;
 mod discovery;
 mod errors;
 mod follow;
+mod front;
 mod health;
 mod http;
 mod hub;

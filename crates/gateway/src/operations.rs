@@ -31,7 +31,7 @@ impl Operations for Api {
         let (name, surface) = self.named(&request, Method::Get, &request.get_ref().name)?;
         let time = self.time_for(request.metadata());
         let read = once_more(|_| reads::load(&self.ledger, &name));
-        let (stored, _) = bounded(time, read).await?;
+        let stored = bounded(time, read).await?;
         Ok(Response::new(surface.operation(&stored.record)))
     }
 

@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use longshore_core::{names::OperationName, time::Time};
+use longshore_core::names::OperationName;
 use longshore_state::{ledger::Ledger, store::Stored};
 use tokio::{
     sync::Semaphore,
     time::{Instant, sleep, timeout},
 };
 
-use crate::errors::{Reason, Refusal};
+use crate::errors::Refusal;
 
 /// How many of those who follow operations read again at once. After an outage all of them want
 /// to, and the store has to answer others too.
@@ -40,7 +40,7 @@ where
 /// Waits for an answer of the store no longer than `limit`.
 ///
 /// # Errors
-/// [`Reason::StoreUnavailable`] if there is none by then, and the answer's own.
+/// [`Reason::StoreUnavailable`](crate::errors::Reason::StoreUnavailable) if there is none by then, and the answer's own.
 pub(crate) async fn bounded<T, E>(
     limit: Duration,
     answer: impl Future<Output = Result<T, E>>,
@@ -75,7 +75,7 @@ impl Reader {
     /// As [`load`], and if it takes too long.
     pub(crate) async fn read(&self, name: &OperationName) -> Result<Stored, Refusal> {
         let read = once_more(|_| load(&self.ledger, name));
-        Ok(bounded(self.limit, read).await?.0)
+        bounded(self.limit, read).await
     }
 
     /// The same for those who have read it before: they take turns.
@@ -85,23 +85,18 @@ impl Reader {
     pub(crate) async fn read_again(&self, name: &OperationName) -> Result<Stored, Refusal> {
         // The semaphore is never closed.
         let _turn = self.room.acquire().await;
-        Ok(bounded(self.limit, load(&self.ledger, name)).await?.0)
+        bounded(self.limit, load(&self.ledger, name)).await
     }
 }
 
-/// The operation that a client names, and the store's time.
+/// The operation that a client names.
 ///
 /// # Errors
-/// [`Reason::OperationNotFound`] if there is none, if it was deleted, or if it is named under
+/// [`Reason::OperationNotFound`](crate::errors::Reason::OperationNotFound) if there is none, if it was deleted, or if it is named under
 /// another parent; and whatever the store says.
-pub(crate) async fn load(ledger: &Ledger, name: &OperationName) -> Result<(Stored, Time), Refusal> {
-    let ids = [name.id.clone()];
-    let mut answers = ledger.store().load(&ids).await;
-    let loaded = answers
-        .pop()
-        .ok_or_else(|| Refusal::new(Reason::Internal, "the store did not answer"))??;
-    match loaded.stored {
-        Some(stored) if is_visible(&stored, name) => Ok((stored, loaded.now)),
+pub(crate) async fn load(ledger: &Ledger, name: &OperationName) -> Result<Stored, Refusal> {
+    match ledger.store().read(&name.id).await? {
+        Some(stored) if is_visible(&stored, name) => Ok(stored),
         Some(_) | None => Err(Refusal::not_found(name)),
     }
 }

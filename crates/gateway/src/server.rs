@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Router, middleware};
+use axum::middleware;
 use longshore_proto::{
     DESCRIPTORS, longrunning::operations_server::OperationsServer, v1::jobs_server::JobsServer,
 };
@@ -18,9 +18,11 @@ use tonic_web::GrpcWebLayer;
 
 use crate::{
     api::Api,
-    calls, connections, health,
+    calls, connections,
+    front::Front,
+    health,
     http::{self, Http},
-    settings::{Settings, SettingsError},
+    settings::{HttpSettings, Settings, SettingsError},
 };
 
 /// The largest request, in bytes: the largest input, and room for the rest.
@@ -63,11 +65,7 @@ pub async fn serve(
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let seen_health = HealthService::from_health_reporter(reporter.clone());
     let http = Http::new(Arc::clone(&api), seen_health)?;
-    let mut routes = routes(&api, health_service, closing.clone())?
-        .layer(middleware::from_fn_with_state(Arc::new(http), http::serve));
-    if let Some(cors) = http::cors(&connections.cors_origins) {
-        routes = routes.layer(cors);
-    }
+    let front = front(&api, Arc::new(http), health_service, &connections, closing.clone())?;
 
     let mut background = JoinSet::new();
     background.spawn({
@@ -79,7 +77,7 @@ pub async fn serve(
         async move { health::run(reporter, &ledger, &shutdown, delay, closing).await }
     });
 
-    connections::serve(listener, routes, &connections, &closing, grace).await;
+    connections::serve(listener, front, &connections, &closing, grace).await;
     if timeout(LAST_WORDS, api.drain()).await.is_err() {
         tracing::warn!("others could not be told everything; timers will see to it");
     }
@@ -87,11 +85,13 @@ pub async fn serve(
     Ok(())
 }
 
-fn routes(
+fn front(
     api: &Arc<Api>,
+    http: Arc<Http>,
     health: HealthServer<impl Health>,
+    settings: &HttpSettings,
     closing: CancellationToken,
-) -> Result<Router, Error> {
+) -> Result<Front, Error> {
     use tonic_reflection::server::Builder;
     let described = || Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
     let health_descriptors = tonic_health::pb::FILE_DESCRIPTOR_SET;
@@ -101,8 +101,8 @@ fn routes(
     let jobs = JobsServer::from_arc(Arc::clone(api))
         .max_decoding_message_size(MAX_REQUEST)
         .max_encoding_message_size(MAX_ANSWER);
-    let routes = Routes::new(operations)
-        .add_service(jobs)
+    let routes = Routes::new(operations.clone())
+        .add_service(jobs.clone())
         .add_service(health)
         .add_service(
             described().register_encoded_file_descriptor_set(health_descriptors).build_v1()?,
@@ -110,8 +110,13 @@ fn routes(
         .add_service(
             described().register_encoded_file_descriptor_set(health_descriptors).build_v1alpha()?,
         );
-    Ok(routes
+    let routes = routes
         .into_axum_router()
         .layer(middleware::from_fn_with_state(closing, calls::serve))
-        .layer(GrpcWebLayer::new()))
+        .layer(GrpcWebLayer::new())
+        .layer(middleware::from_fn_with_state(Arc::clone(&http), http::serve));
+    Ok(match http::cors(&settings.cors_origins) {
+        Some(cors) => Front::new(operations, jobs, None, routes.layer(cors)),
+        None => Front::new(operations, jobs, Some(http), routes),
+    })
 }

@@ -85,7 +85,8 @@ impl Surfaces {
         method: Method,
         parent: &Parent,
     ) -> Result<Arc<Surface>, Refusal> {
-        let host = host(request.metadata().as_ref());
+        let tells_hosts_apart = self.0.iter().any(|surface| !surface.hosts.is_empty());
+        let host = tells_hosts_apart.then(|| host(request.metadata().as_ref())).flatten();
         let version = request.extensions().get::<Version>().map(|version| version.0.as_str());
         let alias = parent.alias();
         let has_name = |surface: &Surface| {

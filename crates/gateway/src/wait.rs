@@ -31,30 +31,29 @@ impl Api {
         let end = arrived + longest.into_iter().flatten().fold(surface.max_wait, Duration::min);
 
         let time = self.time_for(request.metadata());
+        // Many wait at once and for long: they keep no more than they need.
+        drop(request);
+        let show = |stored: Arc<Stored>| surface.operation(&stored.record);
         let first_end = end.min(arrived + time);
         let mut follower = self.follow(name);
         let mut latest = match bounded(time, follower.read()).await {
-            Ok(stored) => Some(stored),
+            Ok(stored) => Some(show(stored)),
             // There is time for it to come back.
             Err(refusal) if refusal.is_transient() && Instant::now() < first_end => None,
             Err(refusal) => return Err(refusal),
         };
-        while !is_done(latest.as_ref()) {
+        while latest.as_ref().is_none_or(|latest| !latest.done) {
             let end = if latest.is_some() { end } else { first_end };
             tokio::select! {
                 // The end of the operation before the end of the time, if both have come.
                 biased;
-                next = follower.next() => latest = Some(next?),
+                next = follower.next() => latest = Some(show(next?)),
                 () = sleep_until(end) => break,
                 () = self.shutdown.cancelled() => break,
             }
         }
-        latest.map(|stored| surface.operation(&stored.record)).ok_or_else(Refusal::unavailable)
+        latest.ok_or_else(Refusal::unavailable)
     }
-}
-
-fn is_done(latest: Option<&Arc<Stored>>) -> bool {
-    latest.is_some_and(|stored| stored.record.is_done())
 }
 
 fn timeout(timeout: &prost_types::Duration) -> Result<Duration, Refusal> {

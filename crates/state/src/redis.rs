@@ -69,6 +69,10 @@ impl Store for RedisStore {
         load::load(self, ids).await
     }
 
+    async fn read(&self, id: &OperationId) -> Result<Option<Stored>, Error> {
+        load::read(self, id).await
+    }
+
     async fn commit(&self, changes: Vec<Change>) -> Vec<Result<Verdict, Error>> {
         commit::commit(self, &changes).await
     }

@@ -137,6 +137,15 @@ pub trait Store: Send + Sync + 'static {
     /// Loads records, one answer for each id in their order. Each comes with the store's time.
     async fn load(&self, ids: &[OperationId]) -> Vec<Result<Loaded, Error>>;
 
+    /// The record as it is now, for those who only show it: nothing may be decided by it, as it
+    /// comes without the store's time.
+    async fn read(&self, id: &OperationId) -> Result<Option<Stored>, Error> {
+        match self.load(std::slice::from_ref(id)).await.pop() {
+            Some(loaded) => Ok(loaded?.stored),
+            None => Ok(None),
+        }
+    }
+
     /// Commits changes of different operations, one answer for each in their order.
     async fn commit(&self, changes: Vec<Change>) -> Vec<Result<Verdict, Error>>;
 

@@ -4,7 +4,7 @@ use futures::stream::BoxStream;
 use http::Extensions;
 use longshore_core::json;
 use longshore_proto::{
-    longrunning::{Operation, operations_server::Operations},
+    longrunning::{GetOperationRequest, Operation, operations_server::Operations},
     v1::jobs_server::Jobs,
 };
 use prost::{Message, Name};
@@ -52,7 +52,10 @@ impl Rpc {
                 let page = api.list_operations(call.request()?).await?;
                 Ok(Answer::Whole(Whole::Page(page.into_inner())))
             }
-            Self::Get => Ok(operation(api.get_operation(call.request()?).await?)),
+            Self::Get => {
+                let request = call.get_request()?;
+                Ok(operation(api.get_operation(request).await?))
+            }
             Self::Wait => Ok(operation(api.wait_operation(call.request()?).await?)),
             Self::Run => Ok(operation(api.run_job(call.request()?).await?)),
             Self::Delete => {
@@ -72,6 +75,20 @@ impl Rpc {
 }
 
 impl Call {
+    /// The commonest request of all has only a name.
+    fn get_request(mut self) -> Result<Request<GetOperationRequest>, Refusal> {
+        match self.fields.get_mut("name").map(Value::take) {
+            Some(Value::String(name)) if self.fields.len() == 1 => {
+                let message = GetOperationRequest { name };
+                Ok(Request::from_parts(self.metadata, self.extensions, message))
+            }
+            name => {
+                self.fields.extend(name.map(|name| ("name".to_owned(), name)));
+                self.request()
+            }
+        }
+    }
+
     fn request<M: Message + Name + Default>(self) -> Result<Request<M>, Refusal> {
         let message = match json::message_from_json(Value::Object(self.fields.clone())) {
             Ok(message) => message,

@@ -14,6 +14,12 @@ use crate::store::{Error, Loaded, Stored, decode};
 
 const DOING: &str = "loading records";
 
+pub(super) async fn read(store: &RedisStore, id: &OperationId) -> Result<Option<Stored>, Error> {
+    let mut get = cmd("GET");
+    get.arg(store.keys.record(id));
+    found(id, store.connection.command(&get).await)
+}
+
 pub(super) async fn load(store: &RedisStore, ids: &[OperationId]) -> Vec<Result<Loaded, Error>> {
     let batches = store.batches(ids.iter());
     let answers = join_all(batches.iter().map(async |places| {
@@ -43,13 +49,16 @@ async fn ask(store: &RedisStore, ids: &[&OperationId]) -> RedisResult<(Time, Vec
 }
 
 fn loaded(id: &OperationId, now: Time, value: Value) -> Result<Loaded, Error> {
-    let stored = match answer(value) {
-        Ok(Value::Nil) => None,
-        Ok(Value::BulkString(bytes)) => Some(stored(id, bytes)?),
-        Ok(_) => return Err(of_record(id, DOING, senseless())),
-        Err(error) => return Err(of_record(id, DOING, error)),
-    };
-    Ok(Loaded { now, stored })
+    Ok(Loaded { now, stored: found(id, answer(value))? })
+}
+
+fn found(id: &OperationId, value: RedisResult<Value>) -> Result<Option<Stored>, Error> {
+    match value {
+        Ok(Value::Nil) => Ok(None),
+        Ok(Value::BulkString(bytes)) => stored(id, bytes).map(Some),
+        Ok(_) => Err(of_record(id, DOING, senseless())),
+        Err(error) => Err(of_record(id, DOING, error)),
+    }
 }
 
 fn stored(id: &OperationId, bytes: Vec<u8>) -> Result<Stored, Error> {

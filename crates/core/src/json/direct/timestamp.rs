@@ -90,7 +90,9 @@ mod tests {
 
     #[test]
     fn all_days_are_right() {
-        for day in FIRST / SECONDS_A_DAY..=LAST / SECONDS_A_DAY {
+        // All of 400 years, and the rest by steps that meet every day of a year.
+        let days = FIRST / SECONDS_A_DAY..=LAST / SECONDS_A_DAY;
+        for day in days.clone().take(146_097).chain(days.step_by(29)) {
             check(day * SECONDS_A_DAY, 0);
         }
         check(FIRST, 0);
