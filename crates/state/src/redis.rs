@@ -51,11 +51,37 @@ impl RedisStore {
             Connection::open(target, settings).await.map_err(error::at("connecting"))?;
         meta::check_policy(&connection).await?;
         meta::settle_partitions(&connection, settings.partitions).await?;
-        Ok(Self {
+        let store = Self {
             connection,
             commit: Script::new(COMMIT),
             keys: Keys { partitions: settings.partitions },
-        })
+        };
+        store.tell_wrong_types().await;
+        Ok(store)
+    }
+
+    /// Says which keys that all operations of a partition share can't be used. The other partitions
+    /// can: it is no reason to stop.
+    async fn tell_wrong_types(&self) {
+        let keys = |partition| {
+            [Index::All, Index::AllActive]
+                .map(|index| self.keys.list(partition, &index))
+                .into_iter()
+                .chain([self.keys.timer(partition)])
+        };
+        for partition in 0..self.keys.partitions {
+            for key in keys(partition) {
+                let mut first = redis::cmd("ZRANGE");
+                first.arg(&key).arg(0).arg(0);
+                let answer = self.connection.command(&first).await;
+                if answer.is_err_and(|error| error.code() == Some("WRONGTYPE")) {
+                    tracing::error!(
+                        key,
+                        "a key in Redis is of another type: what needs it can't be done, remove it"
+                    );
+                }
+            }
+        }
     }
 
     fn batches<'a>(&self, ids: impl Iterator<Item = &'a OperationId>) -> Batches {

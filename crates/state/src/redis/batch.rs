@@ -59,7 +59,8 @@ impl Batches {
 pub(super) struct Answers {
     pub(super) partition: u16,
     pub(super) now: Time,
-    pub(super) values: Vec<Value>,
+    /// Or why one of its keys can't be used, which says nothing about the other partitions.
+    pub(super) values: RedisResult<Vec<Value>>,
 }
 
 impl RedisStore {
@@ -92,13 +93,11 @@ impl RedisStore {
         }
         let mut values = self.connection.pipeline(&pipeline).await?.into_iter();
         let now = time(values.next())?;
-        counts
-            .into_iter()
-            .map(|(partition, count)| {
-                let values = values.by_ref().take(count).map(answer).collect::<RedisResult<_>>()?;
-                Ok(Answers { partition, now, values })
-            })
-            .collect()
+        let answers = counts.into_iter().map(|(partition, count)| {
+            let values: Vec<Value> = values.by_ref().take(count).collect();
+            Answers { partition, now, values: values.into_iter().map(answer).collect() }
+        });
+        Ok(answers.collect())
     }
 }
 

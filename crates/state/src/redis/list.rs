@@ -80,7 +80,7 @@ impl Walk<'_> {
     /// Does without some partitions, if that is allowed and others are left.
     fn lose(&mut self, partitions: &[u16], error: Error) -> Result<(), Error> {
         match (&mut self.lost, error) {
-            (Some(lost), error @ Error::Unavailable { .. }) => {
+            (Some(lost), error @ (Error::Unavailable { .. } | Error::Misconfigured(_))) => {
                 lost.extend(partitions);
                 if lost.len() < usize::from(self.store.keys.partitions) {
                     return Ok(());
@@ -108,7 +108,16 @@ impl Walk<'_> {
         let mut found = Vec::new();
         for (lane, answer) in lanes.iter().zip(join_all(answers).await) {
             match answer {
-                Ok(Ok(answers)) => found.extend(answers),
+                Ok(Ok(answers)) => {
+                    for answers in answers {
+                        match answers.values {
+                            Ok(_) => found.push(answers),
+                            Err(error) => {
+                                self.lose(&[answers.partition], error::at(DOING)(error))?;
+                            }
+                        }
+                    }
+                }
                 Ok(Err(error)) => self.lose(lane, error::at(DOING)(error))?,
                 Err(late) => {
                     self.lose(lane, Error::Unavailable { doing: DOING, source: late.into() })?;
@@ -162,7 +171,7 @@ fn merge(
     for answers in answers {
         let mut own = Vec::new();
         let mut last_range = 0;
-        for value in answers.values {
+        for value in answers.values? {
             let members = scored(value)?;
             last_range = members.len();
             own.extend(members.into_iter().filter_map(|(member, score)| place(&member, score)));

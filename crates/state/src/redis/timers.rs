@@ -52,12 +52,21 @@ async fn heads(store: &RedisStore) -> RedisResult<(Vec<Head>, bool)> {
     }));
     let (mut heads, mut asked, mut failure) = (Vec::new(), false, None);
     for answers in answers.await {
-        match answers.and_then(first_timers) {
-            Ok(found) => {
-                asked = true;
-                heads.extend(found);
+        let answers = match answers {
+            Ok(answers) => answers,
+            Err(error) => {
+                failure = Some(error);
+                continue;
             }
-            Err(error) => failure = Some(error),
+        };
+        for answers in answers {
+            match first_timer(answers) {
+                Ok(found) => {
+                    asked = true;
+                    heads.extend(found);
+                }
+                Err(error) => failure = Some(error),
+            }
         }
     }
     match failure {
@@ -70,19 +79,11 @@ async fn heads(store: &RedisStore) -> RedisResult<(Vec<Head>, bool)> {
     }
 }
 
-fn first_timers(answers: Vec<Answers>) -> RedisResult<Vec<Head>> {
-    let mut heads = Vec::new();
-    for Answers { partition, now, values } in answers {
-        for value in values {
-            let first = scored(value)?.into_iter().next();
-            heads.extend(first.map(|(_, score)| Head {
-                partition,
-                now,
-                first: Time::from_micros(score),
-            }));
-        }
-    }
-    Ok(heads)
+fn first_timer(answers: Answers) -> RedisResult<Option<Head>> {
+    let Answers { partition, now, values } = answers;
+    let value = values?.into_iter().next().ok_or_else(senseless)?;
+    let first = scored(value)?.into_iter().next();
+    Ok(first.map(|(_, score)| Head { partition, now, first: Time::from_micros(score) }))
 }
 
 async fn found(
@@ -105,8 +106,10 @@ async fn found(
     }));
     let mut found = Vec::new();
     for answers in answers.await {
-        for value in answers?.into_iter().flat_map(|answers| answers.values) {
-            found.push(ids(redis::from_redis_value(value)?).collect());
+        for answers in answers? {
+            for value in answers.values? {
+                found.push(ids(redis::from_redis_value(value)?).collect());
+            }
         }
     }
     Ok(found)
@@ -146,9 +149,18 @@ pub(super) async fn sweep(
             return Ok((found, Some(sweep_from(partition, cursor))));
         }
         let count = limit - found.len();
-        let (next, members) = scan(store, partition, cursor, count)
-            .await
-            .map_err(error::at("sweeping over timers"))?;
+        let (next, members) = match scan(store, partition, cursor, count).await {
+            Ok(scanned) => scanned,
+            // It would stand in the way for ever, of all that come behind it too.
+            Err(error) if error.code() == Some("WRONGTYPE") => {
+                tracing::error!(
+                    key = store.keys.timer(partition),
+                    "a key in Redis is of another type"
+                );
+                (0, Vec::new())
+            }
+            Err(error) => return Err(error::at("sweeping over timers")(error)),
+        };
         found.extend(ids(members));
         cursor = next;
         if cursor == 0 {

@@ -1,9 +1,9 @@
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use longshore_core::{
     index::{Changes, Index},
     names::OperationId,
-    record::Record,
+    record::{Queued, Record, State},
     time::Time,
 };
 use longshore_state::{
@@ -165,6 +165,43 @@ async fn a_damaged_record_harms_no_other() {
             verdict => assert_eq!(verdict.unwrap(), Verdict::Conflict),
         }
     }
+}
+
+/// A planted key of another type stops what needs it, and nothing else.
+#[tokio::test]
+async fn a_key_of_another_type_stops_no_other_partition() {
+    let (store, server) = single().await;
+    for key in ["ls:timer:{3}", "ls:{3}:all:", "ls:{3}:in:tests/stores"] {
+        server.cli(&["SET", key, "planted"]).await;
+    }
+    let (mut there, mut harmed) = (Vec::new(), 0);
+    for _ in 0..100 {
+        let mut record = new();
+        record.state =
+            State::Queued(Queued { ready_time: Time::from_micros(0), hint: None, deadline: None });
+        match commit(&store, &record).await {
+            Ok(_) => there.push(record.id),
+            Err(error) => {
+                assert!(matches!(error, Error::Damaged { .. }), "{error}");
+                assert_eq!(record.id.partition(16), 3);
+                harmed += 1;
+            }
+        }
+    }
+    assert!(harmed > 0 && !there.is_empty());
+    let mut due = store.due(1000).await.unwrap().ids;
+    let mut swept = store.sweep(&Sweep::default(), 1000).await.unwrap().0;
+    for ids in [&mut due, &mut swept, &mut there] {
+        ids.sort_unstable();
+    }
+    assert_eq!(due, there);
+    assert_eq!(swept, there);
+    let index = Index::In(new().parent);
+    assert!(matches!(store.list(&index, None, 100).await, Err(Error::Misconfigured(_))));
+    let mut lost = BTreeSet::new();
+    let listed = store.list_reachable(&index, None, 1000, &mut lost).await.unwrap();
+    assert_eq!((listed.len(), lost), (there.len(), BTreeSet::from([3])));
+    connect(&server).await;
 }
 
 /// Ids whose records are gone take no place on a page.
