@@ -54,7 +54,16 @@ pub enum Error {
         /// The subject.
         subject: String,
     },
-    /// The bus is reached and refuses: its storage is full, or the message too large, or not allowed.
+    /// The storage has no room at the moment. Nothing was stored.
+    #[error("the bus has no room: {doing}")]
+    Full {
+        /// What was attempted.
+        doing: &'static str,
+        /// What it said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The bus is reached and refuses: the message is too large, or it is not allowed.
     #[error("the bus refuses: {doing}")]
     Refused {
         /// What was attempted.

@@ -10,10 +10,21 @@ use longshore_bus::{
     nats::{NatsBus, Settings},
 };
 use longshore_proto::v1::Priority;
-use longshore_testkit::{NatsServer, eventually};
+use longshore_testkit::{NatsCluster, NatsServer, eventually};
 use tokio::time::timeout;
 
 const SOON: Duration = Duration::from_secs(20);
+/// A ceiling for the election of a leader, on a machine under load.
+const ELECTION: Duration = Duration::from_secs(60);
+/// Longer than a delivery stays unsettled.
+const SETTLED: Duration = Duration::from_secs(3);
+
+/// The bus on a cluster, each stream on all three servers.
+async fn connect_replicated(cluster: &NatsCluster) -> Arc<dyn Bus> {
+    let ack_wait = Duration::from_secs(1);
+    let settings = Settings { url: cluster.url(), replicas: 3, ack_wait, ..Settings::default() };
+    Arc::new(eventually(ELECTION, || NatsBus::connect(&settings)).await)
+}
 
 async fn connect(server: &NatsServer) -> Arc<dyn Bus> {
     // What was on its way to somebody when the server was killed should come again soon.
@@ -32,7 +43,10 @@ struct Party {
 
 impl Party {
     async fn join(server: &NatsServer) -> Self {
-        let bus = connect(server).await;
+        Self::of(connect(server).await).await
+    }
+
+    async fn of(bus: Arc<dyn Bus>) -> Self {
         let hints = bus.consume(Work::Hints(queue())).await.unwrap();
         let events = bus.consume(Work::Events).await.unwrap();
         let changes = bus.subscribe("ls.changed", None).await.unwrap();
@@ -130,6 +144,60 @@ async fn a_wiped_storage_is_made_anew() {
     }
 }
 
+/// Another leader is the same storage: nobody is to look for lost hints.
+#[tokio::test]
+async fn a_lost_leader_is_replaced() {
+    let mut cluster = NatsCluster::start().await;
+    let mut party = Party::of(connect_replicated(&cluster).await).await;
+    party.works("before").await;
+    let mut epochs = party.bus.status();
+    let epoch = is_ready(&party.bus, true).await;
+    for round in ["first", "second"] {
+        let leader =
+            eventually(ELECTION, async || cluster.leader("LS_JOBS").await.ok_or("there is none"))
+                .await;
+        party.enqueue(hint(Priority::Normal, "kept")).await;
+        cluster.servers[leader].kill();
+        // It may come again and again, as long as acknowledgements get lost with the connection.
+        let mut came = 0;
+        while let Ok(batch) =
+            timeout(if came == 0 { ELECTION } else { SETTLED }, party.hints.next(1)).await
+        {
+            for delivery in batch.unwrap() {
+                assert_eq!(delivery.message.payload, "kept");
+                delivery.handle.ack().await.ok();
+                came += 1;
+            }
+        }
+        assert!(came > 0);
+        party.works(round).await;
+        cluster.servers[leader].restart().await;
+        eventually(ELECTION, async || {
+            let status = party.bus.status().borrow().clone();
+            if status.ready { Ok(()) } else { Err("it is not ready") }
+        })
+        .await;
+        assert_eq!(epochs.borrow_and_update().epoch, epoch);
+    }
+    // All of them at once.
+    for server in &mut cluster.servers {
+        server.kill();
+    }
+    is_ready(&party.bus, false).await;
+    let restarts = cluster.servers.iter_mut().map(NatsServer::restart);
+    futures::future::join_all(restarts).await;
+    let status = party.bus.status();
+    eventually(
+        ELECTION,
+        async || {
+            if status.borrow().ready { Ok(()) } else { Err("it is not ready") }
+        },
+    )
+    .await;
+    assert_eq!(status.borrow().epoch, epoch);
+    party.works("after").await;
+}
+
 #[tokio::test]
 async fn deleted_streams_and_consumers_are_made_anew() {
     let server = NatsServer::start().await;
@@ -183,7 +251,7 @@ async fn what_is_not_settled_comes_again() {
 }
 
 #[tokio::test]
-async fn a_full_stream_refuses() {
+async fn a_full_stream_says_so() {
     let server = NatsServer::start().await;
     let settings =
         Settings { url: server.url(), jobs_max_bytes: Some(10_000), ..Settings::default() };
@@ -191,7 +259,7 @@ async fn a_full_stream_refuses() {
     let large = "x".repeat(6_000);
     bus.enqueue(hint(Priority::Normal, &large)).await.unwrap();
     let error = bus.enqueue(hint(Priority::Normal, &large)).await.unwrap_err();
-    assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+    assert!(matches!(error, Error::Full { .. }), "{error:?}");
     bus.enqueue(Message::new("ls.event.0", large)).await.unwrap();
     let too_large = bus.enqueue(Message::new("ls.event.0", vec![0; 2_000_000])).await.unwrap_err();
     assert!(matches!(too_large, Error::Refused { .. }), "{too_large:?}");

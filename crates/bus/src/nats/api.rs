@@ -10,10 +10,13 @@ use crate::Error;
 pub(super) const STREAM_NOT_FOUND: u64 = 10_059;
 /// There is no such message.
 pub(super) const NO_MESSAGE_FOUND: u64 = 10_037;
-/// The cluster has no leader at the moment.
-const CLUSTER_NOT_AVAILABLE: u64 = 10_008;
-/// JetStream is off, or not yet on.
-const NOT_ENABLED: u64 = 10_076;
+/// What passes: the cluster has no leader at the moment or is not complete (10004 to 10009), or has
+/// too few servers for the replicas as some are not there yet (10005), JetStream is off, or not yet
+/// on (10076), a stream or consumer is about to start (10118, 10119).
+const PASSING: [u64; 9] = [10_004, 10_005, 10_006, 10_007, 10_008, 10_009, 10_076, 10_118, 10_119];
+/// What ends when there is room again: the limits of the account (10002), of the server (10023,
+/// 10028, 10047), of the stream (10077).
+const NO_ROOM: [u64; 5] = [10_002, 10_023, 10_028, 10_047, 10_077];
 
 /// Why JetStream does not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -45,10 +48,11 @@ impl Trouble {
             Self::NobodyThere => {
                 Error::Unavailable { doing, source: Some(Self::NobodyThere.into()) }
             }
-            Self::Refusal(refusal)
-                if matches!(refusal.err_code, CLUSTER_NOT_AVAILABLE | NOT_ENABLED) =>
-            {
+            Self::Refusal(refusal) if PASSING.contains(&refusal.err_code) => {
                 Error::Unavailable { doing, source: Some(refusal.into()) }
+            }
+            Self::Refusal(refusal) if NO_ROOM.contains(&refusal.err_code) => {
+                Error::Full { doing, source: refusal.into() }
             }
             Self::Refusal(refusal) => Error::Refused { doing, source: refusal.into() },
             Self::Bus(error) => error,
