@@ -1,9 +1,13 @@
 //! The cases.
 
 mod clock;
+mod failover;
 mod gateway;
+mod nats;
 mod network;
+mod outage;
 mod planted;
+mod redis;
 mod replay;
 mod state;
 mod worker;
@@ -20,6 +24,9 @@ pub fn all() -> Vec<Case> {
         replay::cases(),
         planted::cases(),
         network::cases(),
+        redis::cases(),
+        failover::cases(),
+        nats::cases(),
     ];
     groups.into_iter().flatten().collect()
 }
