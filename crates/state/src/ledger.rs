@@ -119,16 +119,18 @@ impl Ledger {
         let mut answers = Vec::with_capacity(batch.len());
         let mut decided = Vec::with_capacity(batch.len());
         let mut changes = Vec::with_capacity(batch.len());
+        let mut kept = Vec::new();
         for (item, loaded) in batch.into_iter().zip(self.store.load(&ids).await) {
             match loaded.map_err(Error::from).and_then(|loaded| self.decide(&item, loaded)) {
                 Ok((applied, Some(change))) => {
                     changes.push(change);
                     decided.push((item, applied));
                 }
-                Ok((applied, None)) => answers.push((item.place, Ok(applied))),
+                Ok((applied, None)) => kept.push((item, applied)),
                 Err(error) => answers.push((item.place, Err(error))),
             }
         }
+        answers.extend(self.keep(kept).await);
         if changes.is_empty() {
             return answers;
         }
@@ -144,6 +146,20 @@ impl Ledger {
                 Ok(Verdict::Conflict) => answers.push((item.place, Err(Error::Contended(item.id)))),
                 Err(error) => answers.push((item.place, Err(error.into()))),
             }
+        }
+        answers
+    }
+
+    /// Answers those for whom all is as they want it already. A client is told so only once that
+    /// lasts: the commit that brought it about may have been its own, unanswered one.
+    async fn keep(&self, kept: Vec<(Open, Applied)>) -> Vec<(usize, Result<Applied, Error>)> {
+        let is_clients = |input: &Input| {
+            matches!(input, Input::Submit(_) | Input::Cancel { .. } | Input::Delete { .. })
+        };
+        let mut answers = Vec::with_capacity(kept.len());
+        for (item, applied) in kept {
+            let settled = if is_clients(&item.input) { self.store.settle().await } else { Ok(()) };
+            answers.push((item.place, settled.map(|()| applied).map_err(Error::from)));
         }
         answers
     }

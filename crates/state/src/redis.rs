@@ -7,6 +7,7 @@
 mod batch;
 mod commit;
 mod connection;
+mod durable;
 mod error;
 mod keys;
 mod lasting;
@@ -24,8 +25,8 @@ use async_trait::async_trait;
 use longshore_core::{index::Index, names::OperationId};
 use redis::Script;
 
-pub use self::settings::Settings;
-use self::{batch::Batches, connection::Connection, keys::Keys, url::Target};
+pub use self::settings::{Durability, Settings};
+use self::{batch::Batches, connection::Connection, durable::Durable, keys::Keys, url::Target};
 use crate::store::{Change, Due, Error, Loaded, Position, Store, Stored, Sweep, Verdict};
 
 const COMMIT: &str = include_str!("../lua/commit.lua");
@@ -33,6 +34,7 @@ const COMMIT: &str = include_str!("../lua/commit.lua");
 /// The store over Redis.
 pub struct RedisStore {
     connection: Connection,
+    durable: Durable,
     commit: Script,
     keys: Keys,
 }
@@ -42,7 +44,8 @@ impl RedisStore {
     ///
     /// # Errors
     /// [`Error::Misconfigured`] if the settings are wrong, evict records, or name another number
-    /// of partitions than the store was first used with; [`Error::Unavailable`] if Redis can't be
+    /// of partitions than the store was first used with, or if Redis can't be as durable as they ask
+    /// for; [`Error::Unavailable`] if Redis can't be
     /// reached, which may be tried again.
     pub async fn connect(settings: &Settings) -> Result<Self, Error> {
         settings.check()?;
@@ -51,8 +54,10 @@ impl RedisStore {
             Connection::open(target, settings).await.map_err(error::at("connecting"))?;
         meta::check_policy(&connection).await?;
         meta::settle_partitions(&connection, settings.partitions).await?;
+        let durable = Durable::open(&connection, settings).await?;
         let store = Self {
             connection,
+            durable,
             commit: Script::new(COMMIT),
             keys: Keys { partitions: settings.partitions },
         };
@@ -147,6 +152,11 @@ impl Store for RedisStore {
     }
 
     async fn check(&self) -> Result<(), Error> {
-        meta::settle_partitions(&self.connection, self.keys.partitions).await
+        meta::settle_partitions(&self.connection, self.keys.partitions).await?;
+        self.durable.check(&self.connection).await
+    }
+
+    async fn settle(&self) -> Result<(), Error> {
+        meta::settle(&self.connection, &self.durable).await
     }
 }

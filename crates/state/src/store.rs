@@ -193,6 +193,13 @@ pub trait Store: Send + Sync + 'static {
     /// Over how many partitions operations are spread: fixed when the store is first used.
     fn partitions(&self) -> u16;
 
+    /// Returns once all that was committed before lasts as long as an answered commit does: for
+    /// who answers by what another commit did, of which nobody knows whether it was answered.
+    async fn settle(&self) -> Result<(), Error> {
+        // Unless the store writes first and confirms later.
+        Ok(())
+    }
+
     /// Whether the store can be used now.
     async fn check(&self) -> Result<(), Error>;
 }

@@ -14,6 +14,8 @@ use longshore_state::{conformance, for_each_conformance_case};
 
 #[path = "stores/cluster.rs"]
 mod cluster;
+#[path = "stores/durable.rs"]
+mod durable;
 #[path = "stores/embedded.rs"]
 mod embedded;
 #[path = "stores/redis.rs"]

@@ -1,7 +1,7 @@
 //! Writing records, their lists and timers.
 
 use futures::future::join_all;
-use redis::{Cmd, Pipeline, RedisResult, Value};
+use redis::{Cmd, RedisResult, Value};
 
 use super::{
     RedisStore,
@@ -48,12 +48,8 @@ async fn commit_batch(store: &RedisStore, changes: &[&Change]) -> Vec<RedisResul
 }
 
 async fn run(store: &RedisStore, calls: Vec<Cmd>) -> Vec<RedisResult<Verdict>> {
-    let mut pipeline = Pipeline::with_capacity(calls.len());
     let count = calls.len();
-    for call in calls {
-        pipeline.add_command(call);
-    }
-    match store.connection.pipeline(&pipeline).await {
+    match store.durable.write(&store.connection, calls).await {
         Ok(values) => values.into_iter().map(verdict).collect(),
         Err(error) => (0..count).map(|_| Err(error.clone())).collect(),
     }

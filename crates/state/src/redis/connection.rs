@@ -79,6 +79,10 @@ impl Connection {
         }
     }
 
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self.link, Link::Cluster(_))
+    }
+
     /// Sends commands together. The answers come in their order, errors among them.
     pub(super) async fn pipeline(&self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
         let count = pipeline.len();

@@ -2,7 +2,7 @@
 
 use redis::{Value, cmd};
 
-use super::{connection::Connection, error, keys::META};
+use super::{connection::Connection, durable::Durable, error, keys::META};
 use crate::store::Error;
 
 const PARTITIONS: &str = "partitions";
@@ -72,6 +72,17 @@ fn collect_texts(value: Value, texts: &mut Vec<String>) {
         Value::Array(values) => values.into_iter().for_each(|value| collect_texts(value, texts)),
         _ => {}
     }
+}
+
+/// Waits until what others have written before lasts.
+pub(super) async fn settle(connection: &Connection, durable: &Durable) -> Result<(), Error> {
+    if !matches!(durable, Durable::Confirmed(_)) {
+        return Ok(());
+    }
+    // Confirmations speak of what the same connection has written, and of all before it.
+    let mut set = cmd("HSET");
+    set.arg(META).arg("settled").arg(1);
+    durable.write(connection, vec![set]).await.map_err(error::at("confirming")).map(drop)
 }
 
 pub(super) async fn note(connection: &Connection, key: &str) -> Result<Option<String>, Error> {

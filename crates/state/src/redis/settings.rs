@@ -6,6 +6,20 @@ use serde::Deserialize;
 
 use crate::store::Error;
 
+/// When a commit counts as done, and may be answered to clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Once Redis has it in memory. What it lasts is up to how Redis is set up.
+    #[default]
+    Memory,
+    /// Once it is in Redis's append-only file and that on the disk: Redis has `appendfsync always`,
+    /// or confirms it by `WAITAOF` (from 7.2 on).
+    Fsync,
+    /// Once replicas have it in memory, which they confirm by `WAIT`.
+    Replicas,
+}
+
 /// How to reach Redis, and over how many partitions operations spread in it.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -22,6 +36,13 @@ pub struct Settings {
     /// How long it may take to connect.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
+    /// When a commit counts as done.
+    pub durability: Durability,
+    /// How many replicas have to confirm a commit, where replicas do.
+    pub durable_replicas: u32,
+    /// How long a confirmation may take before the store counts as unavailable.
+    #[serde(with = "humantime_serde")]
+    pub durability_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -31,6 +52,9 @@ impl Default for Settings {
             partitions: 16,
             response_timeout: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(1),
+            durability: Durability::default(),
+            durable_replicas: 1,
+            durability_timeout: Duration::from_secs(2),
         }
     }
 }
@@ -42,6 +66,9 @@ impl fmt::Debug for Settings {
             .field("partitions", &self.partitions)
             .field("response_timeout", &self.response_timeout)
             .field("connect_timeout", &self.connect_timeout)
+            .field("durability", &self.durability)
+            .field("durable_replicas", &self.durable_replicas)
+            .field("durability_timeout", &self.durability_timeout)
             .finish_non_exhaustive()
     }
 }
@@ -54,6 +81,10 @@ impl Settings {
         }
         if self.response_timeout.is_zero() || self.connect_timeout.is_zero() {
             let message = "response_timeout and connect_timeout must not be zero";
+            return Err(Error::Misconfigured(message.to_owned()));
+        }
+        if self.durable_replicas == 0 || self.durability_timeout.is_zero() {
+            let message = "durable_replicas and durability_timeout must not be zero";
             return Err(Error::Misconfigured(message.to_owned()));
         }
         Ok(())
