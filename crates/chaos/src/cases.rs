@@ -3,12 +3,15 @@
 mod clock;
 mod failover;
 mod gateway;
+mod http;
 mod nats;
 mod network;
 mod outage;
 mod planted;
 mod redis;
 mod replay;
+mod rolling;
+mod servers;
 mod state;
 mod worker;
 
@@ -27,6 +30,8 @@ pub fn all() -> Vec<Case> {
         redis::cases(),
         failover::cases(),
         nats::cases(),
+        outage::cases(),
+        rolling::cases(),
     ];
     groups.into_iter().flatten().collect()
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use longshore_testkit::{NatsServer, RedisCluster, RedisServer, WatchedRedis, eventually};
 use tokio::time::{Instant, sleep};
 
-use super::outage::{served_again, told_soon, under_load};
+use super::servers::{served_again, told_soon, under_load};
 use crate::{
     case,
     case::{Case, Scene},

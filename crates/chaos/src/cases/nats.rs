@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use longshore_testkit::{NatsCluster, NatsServer, RedisServer, eventually};
 use tokio::time::{Instant, sleep};
 
-use super::outage::{nobody_noticed, told_soon, under_load};
+use super::servers::{nobody_noticed, told_soon, under_load};
 use crate::{
     case,
     case::{Case, Scene},

@@ -7,7 +7,7 @@ use longshore_testkit::{NatsServer, RedisServer};
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 
-use super::outage::{nobody_noticed, served_again, told_soon, under_load};
+use super::servers::{nobody_noticed, served_again, told_soon, under_load};
 use crate::{
     case,
     case::{Case, Scene},
