@@ -30,8 +30,8 @@ pub(super) fn cases() -> Vec<Case> {
         "rolling-restart",
         true,
         restart_all,
-        "no call fails for clients that follow Google's rules, by gRPC or HTTP; every job runs exactly \
-         once, though none has a second attempt"
+        "no call fails for clients that follow Google's rules, by gRPC or HTTP; hardly a job runs \
+         again: only one whose claim or report was on its way to a replica that ended"
     )]
 }
 
@@ -45,15 +45,22 @@ async fn restart_all(scene: Scene) -> Result<()> {
     let stop = CancellationToken::new();
     let number = Arc::new(AtomicU32::new(0));
     let mut load = JoinSet::new();
-    for _ in 0..scene.pick(4, 12) {
+    for _ in 0..scene.pick(6, 12) {
         load.spawn(work(site.client(), Arc::clone(&number), stop.clone()));
     }
     load.spawn(watch(site.client(), Arc::clone(&number), stop.clone()));
     load.spawn(read(gateways, stop.clone()));
 
     let mut longest = Duration::ZERO;
-    for _ in 0..scene.pick(1, 4) {
+    for _ in 0..scene.pick(2, 10) {
         for name in site.names() {
+            // Not before the load has found its way again.
+            let before = number.load(Ordering::Relaxed);
+            eventually(PATIENCE, || async {
+                let now = number.load(Ordering::Relaxed);
+                if now > before + 10 { Ok(()) } else { Err(format!("from {before} to {now}")) }
+            })
+            .await;
             longest = longest.max(restart(&mut site, &name).await?);
         }
     }
@@ -64,14 +71,13 @@ async fn restart_all(scene: Scene) -> Result<()> {
     scene.took("until a role had ended", longest, END);
     check::settled(&scene, &mut site, &Servers::of(&redis, &nats)).await?;
 
-    let accepted = site.history().accepted();
-    for name in accepted.keys() {
-        let runs = site.attempts().count(name)?;
-        ensure!(runs == 1, "{name} ran {runs} times");
+    let mut again = 0_u32;
+    for name in site.history().accepted().keys() {
+        again += u32::from(site.attempts().count(name)? > 1);
     }
+    scene.cost("jobs that ran again", f64::from(again), f64::from(scene.pick(16, 80)), "");
     let most = site.history().calls().iter().map(|call| call.took).max().unwrap_or_default();
     scene.took("the longest call", most, Duration::from_secs(20));
-    ensure!(accepted.len() > 20, "only {} operations", accepted.len());
     Ok(())
 }
 
@@ -93,7 +99,7 @@ async fn restart(site: &mut Site, name: &str) -> Result<Duration> {
 }
 
 fn next(number: &AtomicU32) -> Job {
-    Job::new(number.fetch_add(1, Ordering::Relaxed)).millis(200).attempts(1)
+    Job::new(number.fetch_add(1, Ordering::Relaxed)).millis(200)
 }
 
 /// Hands in one job after the other, and waits for each.
