@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use longshore_testkit::{NatsServer, RedisCluster, RedisServer, WatchedRedis, eventually};
+use longshore_testkit::{NatsServer, RedisCluster, RedisServer, WatchedRedis};
 use tokio::time::{Instant, sleep};
 
 use super::servers::{served_again, told_soon, under_load};
@@ -47,20 +47,6 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// What was acknowledged before has reached the replica: what has not is lost with the master, as
-/// Redis replicates after it has answered.
-async fn in_step(master: &RedisServer) {
-    eventually(PATIENCE, async || {
-        let info = master.cli(&["INFO", "replication"]).await;
-        let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name));
-        let offset = field("master_repl_offset:").unwrap_or("none");
-        let acknowledged =
-            field("slave0:").is_some_and(|of| of.contains(&format!("offset={offset},")));
-        if acknowledged { Ok(()) } else { Err(info) }
-    })
-    .await;
-}
-
 async fn sentinel_killed(scene: Scene) -> Result<()> {
     let mut redis = WatchedRedis::start().await;
     let nats = NatsServer::start().await;
@@ -68,7 +54,7 @@ async fn sentinel_killed(scene: Scene) -> Result<()> {
     let client = site.client();
     client.run_all((0..20).map(Job::new), 4).await?;
     let lost = redis.master().await.unwrap_or_default();
-    in_step(&redis.servers[lost]).await;
+    redis.servers[lost].replicated().await;
     redis.servers[lost].kill();
     let killed = Instant::now();
     let mut healed = killed;
@@ -94,7 +80,7 @@ async fn sentinel_switched(scene: Scene) -> Result<()> {
     let client = site.client();
     client.run_all((0..20).map(Job::new), 4).await?;
     let before = redis.master().await.unwrap_or_default();
-    in_step(&redis.servers[before]).await;
+    redis.servers[before].replicated().await;
     redis.sentinels[0].cli(&["SENTINEL", "FAILOVER", "main"]).await;
     let master = redis.another_master(before).await;
     let healed = Instant::now();
@@ -122,7 +108,7 @@ async fn cluster(scene: Scene, lose: impl Fn(&mut RedisServer)) -> Result<()> {
     client.run_all((0..40).map(Job::new), 4).await?;
     let masters = redis.masters().await;
     let lost = masters[scene.random().usize(..masters.len())];
-    in_step(&redis.servers[lost]).await;
+    redis.servers[lost].replicated().await;
     lose(&mut redis.servers[lost]);
     let start = Instant::now();
     let mut healed = start;

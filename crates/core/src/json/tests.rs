@@ -108,7 +108,7 @@ fn an_unknown_type_is_opaque_wherever_it_stands() {
 
 #[test]
 fn the_same_json_is_the_same_bytes() {
-    let labels: Map<_, _> = (0..20).map(|n| (format!("k{n}"), json!("v"))).collect();
+    let labels: serde_json::Map<_, _> = (0..20).map(|n| (format!("k{n}"), json!("v"))).collect();
     let metadata = "type.googleapis.com/longshore.v1.OperationMetadata";
     let error = json!({"@type": "type.googleapis.com/google.rpc.ErrorInfo", "metadata": labels});
     for form in [

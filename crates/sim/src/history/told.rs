@@ -127,11 +127,11 @@ impl History {
     /// A worker sends events.
     pub(crate) fn reported(&mut self, at: Duration, who: &str, payload: &Bytes) {
         for (id, event) in decoded(payload) {
-            self.event_reported(at, who, id, event);
+            self.event_reported(at, who, &id, event);
         }
     }
 
-    fn event_reported(&mut self, at: Duration, who: &str, id: OperationId, event: Event) {
+    fn event_reported(&mut self, at: Duration, who: &str, id: &OperationId, event: Event) {
         let Event { attempt, claim, event: Some(event), .. } = event else { return };
         let what = match &event {
             event::Event::Progress(_) => return,
@@ -139,7 +139,7 @@ impl History {
                 let response = codec::payload_from_message(response.clone());
                 let run = json::payload_to_json(Some(&response))["run"].as_f64().unwrap_or(0.0);
                 if !self.finished.contains(&(run as u64)) {
-                    self.wrong(Some(&id), "a response that no handler gave".to_owned());
+                    self.wrong(Some(id), "a response that no handler gave".to_owned());
                 }
                 format!("completed by run {run}")
             }
@@ -147,34 +147,34 @@ impl History {
                 format!("failed with {:?}", failure.error.as_ref().map(|error| &error.message))
             }
         };
-        let operation = self.operation(&id);
+        let operation = self.operation(id);
         let report = (attempt, claim, event);
         if !operation.reported.contains(&report) {
             operation.reported.push(report);
-            self.note(at, Some(&id), format!("{who} reports attempt {attempt}: {what}"));
+            self.note(at, Some(id), format!("{who} reports attempt {attempt}: {what}"));
         }
     }
 
     /// The bus was told that events are done with: they have been applied then.
     pub(crate) fn acknowledged(&mut self, at: Duration, payload: &Bytes) {
         for (id, event) in decoded(payload) {
-            self.event_acknowledged(at, id, event);
+            self.event_acknowledged(at, &id, event);
         }
     }
 
-    fn event_acknowledged(&mut self, at: Duration, id: OperationId, event: Event) {
+    fn event_acknowledged(&mut self, at: Duration, id: &OperationId, event: Event) {
         let Event { attempt, claim, event, .. } = event;
         if matches!(event, Some(event::Event::Progress(_)) | None) {
             return;
         }
-        self.note(at, Some(&id), format!("the outcome of attempt {attempt} is acknowledged"));
-        let open = self.operation(&id).current().is_some_and(|record| match &record.state {
+        self.note(at, Some(id), format!("the outcome of attempt {attempt} is acknowledged"));
+        let open = self.operation(id).current().is_some_and(|record| match &record.state {
             State::Running(running) => (record.attempt, running.claim) == (attempt, claim),
             State::Queued(_) | State::Done(_) => false,
         });
         if open {
             let what = format!("the outcome of attempt {attempt} was acknowledged unapplied");
-            self.wrong(Some(&id), what);
+            self.wrong(Some(id), what);
         }
     }
 

@@ -98,6 +98,7 @@ async fn follows_a_failover() {
     for round in [Loss::Killed, Loss::Frozen] {
         let masters = cluster.masters().await;
         let lost = masters[fastrand::usize(..masters.len())];
+        cluster.servers[lost].replicated().await;
         match round {
             Loss::Killed => cluster.servers[lost].kill(),
             Loss::Frozen => cluster.servers[lost].freeze(),

@@ -5,7 +5,8 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{Kind, Probe, Server};
+use super::{Kind, PATIENCE, Probe, Server};
+use crate::eventually;
 
 /// The kind of a [`RedisServer`](super::RedisServer): it keeps nothing on disk unless told so.
 pub enum Redis {}
@@ -59,6 +60,20 @@ impl Server<Redis> {
     /// If there is no reply, or it is an error.
     pub async fn try_cli(&self, command: &[&str]) -> io::Result<String> {
         call(self.port(), command).await
+    }
+
+    /// Waits until the replica of this master has all that the master answered for: Redis answers
+    /// first and replicates then, and what the replica lacks is lost with the master.
+    pub async fn replicated(&self) {
+        eventually(PATIENCE, async || {
+            let info = self.cli(&["INFO", "replication"]).await;
+            let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name));
+            let offset = field("master_repl_offset:").unwrap_or("none");
+            let in_step =
+                field("slave0:").is_some_and(|of| of.contains(&format!("offset={offset},")));
+            if in_step { Ok(()) } else { Err(info) }
+        })
+        .await;
     }
 }
 

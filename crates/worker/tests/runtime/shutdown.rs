@@ -21,7 +21,8 @@ fn worker() -> (Worker, UnboundedReceiver<()>) {
         let begun = begun.clone();
         async move {
             if context.attempt() == 1 {
-                begun.send(()).expect("the test waits for the jobs to begin");
+                // Not every test waits for it.
+                begun.send(()).ok();
                 match input["way"].as_str() {
                     Some("stubborn") => pending().await,
                     Some("brief") => tokio::time::sleep(Duration::from_millis(300)).await,
