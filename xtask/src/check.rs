@@ -1,8 +1,8 @@
 //! `cargo xtask test`: everything that has to hold before a change lands.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{
     chaos, clients, deploy,
@@ -54,7 +54,25 @@ pub(crate) fn all() -> Result<bool> {
     }
     well &= clients::check(&[], &mut count)?;
     well &= deploy::all(&mut count)?;
+    well &= bench(&servers, &mut count)?;
     Ok(count.conclude() & well)
+}
+
+/// Checks that every scenario of the bench works; how fast says nothing here. Whether it does.
+fn bench(servers: &Servers, count: &mut Count) -> Result<bool> {
+    println!("--- the bench, in short");
+    let mut command = cargo(&["run", "--locked", "--quiet", "--package", "longshore-bench"]);
+    command.args(["--", "all", "--short", "--json"]).stdout(Stdio::null());
+    command.env("LONGSHORE_TEST_REDIS_SERVER", &servers.redis);
+    command.env("LONGSHORE_TEST_NATS_SERVER", &servers.nats);
+    let well = command.status().with_context(|| format!("can't start {command:?}"))?.success();
+    println!("bench: all scenarios work ... {}", if well { "ok" } else { "FAILED" });
+    if well {
+        count.passed += 1;
+    } else {
+        count.failed += 1;
+    }
+    Ok(well)
 }
 
 /// Checks Google's clients against the binary; whether all is well.

@@ -133,7 +133,7 @@ pub(crate) fn job(job_type: &str) -> RunJobRequest {
 /// Runs a job and waits until it has ended well.
 pub(crate) async fn run_to_end(channel: &Channel, request: RunJobRequest) -> Result<Operation> {
     let operation = JobsClient::new(channel.clone()).run_job(request).await?.into_inner();
-    let timeout = prost_types::Duration { seconds: 60, nanos: 0 };
+    let timeout = prost_types::Duration { seconds: 280, nanos: 0 };
     let request = WaitOperationRequest { name: operation.name, timeout: Some(timeout) };
     let mut client = OperationsClient::new(channel.clone());
     let operation = client.wait_operation(request).await?.into_inner();

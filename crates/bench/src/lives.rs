@@ -21,15 +21,15 @@ use crate::part::worker::micros_now;
 
 /// Over how many partitions the installations of the bench spread operations.
 pub(crate) const PARTITIONS: u16 = 16;
-/// Over how many subjects workers spread their events.
-const EVENT_SUBJECTS: u16 = 16;
 
 /// What a step writes and sends.
 pub(crate) struct Stage {
     /// What is written.
     pub change: Change,
-    /// What is sent then.
-    pub messages: Vec<Message>,
+    /// The hints that are sent then.
+    pub hints: Vec<Message>,
+    /// What is announced then.
+    pub announced: Option<pb::Changed>,
     /// The record after it.
     pub record: Record,
 }
@@ -49,7 +49,7 @@ pub(crate) struct Life {
     /// The worker completes it.
     pub completed: Stage,
     /// What the worker says then.
-    pub event: Message,
+    pub event: pb::Event,
 }
 
 /// What operations are made of.
@@ -129,14 +129,15 @@ impl Mould {
             event: Some(pb::event::Event::Completed(codec::payload_to_message(
                 self.response.clone(),
             ))),
+            traceparent: String::new(),
+            tracestate: String::new(),
         };
-        let subject = subjects::event(&id, EVENT_SUBJECTS);
         Ok(Life {
             claim: pb::Claim { id: id.to_string(), claim },
             answer: pb::ClaimAnswer {
                 answer: Some(pb::claim_answer::Answer::Granted(grant(&claimed.record))),
             },
-            event: Message::new(subject, event.encode_to_vec()),
+            event,
             id,
             submitted,
             claimed,
@@ -163,20 +164,21 @@ impl Mould {
         anyhow::ensure!(write == Write::Put, "the lifecycle writes something else");
         let revision =
             expected.map_or_else(|| now.as_micros().cast_unsigned(), |before| before + 1);
+        let (bytes, told) = codec::encode_both(&record);
         let change = Change {
             id: record.id.clone(),
             expected,
-            after: After::Record {
-                revision,
-                bytes: codec::encode(&record).into(),
-                next_wake: record.next_wake(),
-            },
+            after: After::Record { revision, bytes, next_wake: record.next_wake() },
             create_time: record.create_time,
             lists: presence.changes(Presence::of(&record), &record),
         };
-        let messages =
-            effects.iter().filter_map(|effect| message(&record, revision, effect)).collect();
-        Ok(Stage { change, messages, record })
+        let hints = effects.iter().filter_map(|effect| hint(&record, effect)).collect();
+        let announced = effects.contains(&Effect::Announce).then(|| pb::Changed {
+            id: record.id.to_string(),
+            revision,
+            record: Some(told),
+        });
+        Ok(Stage { change, hints, announced, record })
     }
 }
 
@@ -197,24 +199,10 @@ fn revision(change: &Change) -> u64 {
     }
 }
 
-fn message(record: &Record, revision: u64, effect: &Effect) -> Option<Message> {
-    match effect {
-        Effect::Dispatch { queue, priority, time } => {
-            let hint = pb::Hint { id: record.id.to_string(), time: time.as_micros() };
-            Some(Message::new(subjects::job(queue, *priority), hint.encode_to_vec()))
-        }
-        Effect::Announce => {
-            let mut message = codec::to_message(record);
-            if let Some(job) = &mut message.job {
-                job.input = None;
-            }
-            let id = record.id.to_string();
-            let changed = pb::Changed { id, revision, record: Some(message) };
-            let subject = subjects::changed(&record.id, PARTITIONS);
-            Some(Message::new(subject, changed.encode_to_vec()))
-        }
-        Effect::Interrupt { .. } => None,
-    }
+fn hint(record: &Record, effect: &Effect) -> Option<Message> {
+    let Effect::Dispatch { queue, priority, time } = effect else { return None };
+    let hint = pb::Hint { id: record.id.to_string(), time: time.as_micros() };
+    Some(Message::new(subjects::job(queue, *priority), hint.encode_to_vec()))
 }
 
 fn grant(record: &Record) -> pb::Grant {
@@ -236,6 +224,8 @@ fn grant(record: &Record) -> pb::Grant {
 /// Many lives, and where each is.
 pub(crate) struct Lives {
     pub all: Vec<Life>,
+    /// Where the worker's events go.
+    pub events: String,
     places: HashMap<String, usize>,
 }
 
@@ -245,7 +235,7 @@ impl Lives {
         let all = (0..count).map(|_| mould.life()).collect::<Result<Vec<_>>>()?;
         let places =
             all.iter().enumerate().map(|(place, life)| (life.id.to_string(), place)).collect();
-        Ok(Self { all, places })
+        Ok(Self { all, events: subjects::events(&mould.worker), places })
     }
 
     /// The place of an operation.

@@ -24,6 +24,13 @@ use crate::{
     stats::median,
 };
 
+/// Whether it works must not depend on how loaded the machine is.
+const PATIENT: [(&str, &str); 3] = [
+    ("LONGSHORE_REDIS__RESPONSE_TIMEOUT", "120s"),
+    ("LONGSHORE_REDIS__CONNECT_TIMEOUT", "60s"),
+    ("LONGSHORE_GATEWAY__CALL_TIMEOUT", "120s"),
+];
+
 /// How the scenarios are run.
 pub(crate) struct Bench {
     /// Against which installation.
@@ -65,7 +72,19 @@ impl Bench {
 
     /// An installation without a worker.
     pub(crate) async fn site(&self) -> Result<Site> {
-        Site::start(self.against, &self.binary).await
+        match self.against {
+            Against::Real => self.real(1, &[]).await,
+            Against::Embedded => Site::embedded(false).await,
+        }
+    }
+
+    /// One on real servers with so many state replicas, and with settings as variables.
+    pub(crate) async fn real(&self, replicas: usize, settings: &[(&str, &str)]) -> Result<Site> {
+        let mut all = settings.to_vec();
+        if self.short {
+            all.extend(PATIENT);
+        }
+        Site::real(&self.binary, replicas, &all).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! An installation of Longshore: real servers and a process for each role, or all roles in one.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use anyhow::Result;
 use longshore_bus::nats::{NatsBus, Settings as NatsSettings};
@@ -8,10 +8,7 @@ use longshore_state::redis::{RedisStore, Settings as RedisSettings};
 use longshore_testkit::{NatsServer, RedisServer};
 use tempfile::TempDir;
 
-use crate::{
-    arguments::Against,
-    process::{self, Process},
-};
+use crate::process::{self, Process};
 
 /// Redis and NATS, with nothing in them.
 pub(crate) struct Servers {
@@ -27,7 +24,13 @@ impl Servers {
 
     /// The store, as the roles reach it.
     pub(crate) async fn store(&self) -> Result<RedisStore> {
-        let settings = RedisSettings { url: self.redis.url(), ..RedisSettings::default() };
+        // What is filled is not measured: it may take its time.
+        let settings = RedisSettings {
+            url: self.redis.url(),
+            response_timeout: Duration::from_secs(120),
+            connect_timeout: Duration::from_secs(60),
+            ..RedisSettings::default()
+        };
         Ok(RedisStore::connect(&settings).await?)
     }
 
@@ -57,14 +60,6 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// A gateway and a state replica, and no worker yet.
-    pub(crate) async fn start(against: Against, binary: &Path) -> Result<Self> {
-        match against {
-            Against::Real => Self::real(binary, 1, &[]).await,
-            Against::Embedded => Self::embedded(false).await,
-        }
-    }
-
     /// A gateway and so many state replicas on real servers, with settings as variables.
     pub(crate) async fn real(
         binary: &Path,
@@ -92,8 +87,7 @@ impl Site {
         if file {
             arguments.extend(["--data".into(), dir.path().join("data").into_os_string()]);
         }
-        let own = std::env::current_exe()?;
-        let mut dev = Process::start(&own, arguments, &[], dir.path())?;
+        let mut dev = Process::start(process::own(), arguments, &[], dir.path())?;
         let address = dev.address().await?;
         Ok(Self { servers: None, address, processes: vec![("dev", dev)], gone: 0, dir })
     }
@@ -105,8 +99,7 @@ impl Site {
         };
         let (nats, slots) = (servers.nats.url(), slots.to_string());
         let arguments = ["part-worker", "--nats", &nats, "--slots", &slots];
-        let own = std::env::current_exe()?;
-        let worker = Process::start(&own, arguments, &[], self.dir.path())?;
+        let worker = Process::start(process::own(), arguments, &[], self.dir.path())?;
         self.processes.push(("worker", worker));
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::Result;
 use tempfile::TempDir;
 
-use crate::process::Process;
+use crate::process::{self, Process};
 
 /// An empty server.
 pub(crate) struct EmptyServer {
@@ -30,8 +30,7 @@ impl EmptyServer {
             "--http".into(),
             http_file.into_os_string(),
         ];
-        let own = std::env::current_exe()?;
-        let mut process = Process::start(&own, arguments, &[], dir.path())?;
+        let mut process = Process::start(process::own(), arguments, &[], dir.path())?;
         let address = process.address().await?;
         Ok(Self { address, process, _dir: dir })
     }

@@ -29,12 +29,17 @@ use super::{
     commands::{self, Redis},
     messages::{self, Counter, Puller, acknowledge, confirmed},
 };
-use crate::{client::joined, lives::Lives, site::Servers};
+use crate::{
+    client::joined,
+    lives::{Lives, Stage},
+    site::Servers,
+};
 
 /// How many hints are claimed together, as workers do it.
 const CLAIMED: usize = 64;
-/// How many events are recorded together, and how many such batches at once, as state replicas do.
-const RECORDED: usize = 256;
+/// How many messages with events are recorded together, and how many such batches at once, as state
+/// replicas do.
+const RECORDED: usize = 32;
 const RECORDERS: usize = 4;
 /// How many submissions go together.
 const SUBMITTED: usize = 16;
@@ -110,28 +115,29 @@ impl Driver {
         slots: usize,
     ) -> Result<Duration> {
         let announced =
-            Counter::start(&self.gateway.1, subjects::ALL_CHANGES.to_owned(), |_| Ok(())).await?;
+            Counter::start(&self.gateway.1, subjects::CHANGES.to_owned(), |_| Ok(())).await?;
         let free = Arc::new(Semaphore::new(slots));
-        let freed = Arc::clone(&free);
-        let reported = Counter::start(&self.worker, self.worker.new_inbox(), move |answer| {
-            freed.add_permits(1);
-            confirmed(answer)
-        })
-        .await?;
+        let told = Arc::new(AtomicUsize::new(0));
         let recorded = Arc::new(AtomicUsize::new(0));
         let finished = Arc::new(tokio::sync::Notify::new());
 
         let mut tasks = JoinSet::new();
-        tasks.spawn(grant(script.clone(), self.state.clone()));
+        tasks.spawn(grant(script.clone(), self.state.clone(), told.clone()));
         for _ in 0..RECORDERS {
-            let (recorded, finished) = (Arc::clone(&recorded), Arc::clone(&finished));
-            tasks.spawn(record(script.clone(), self.state.clone(), recorded, finished));
+            let recorder = Recorder {
+                script: script.clone(),
+                state: self.state.clone(),
+                recorded: Arc::clone(&recorded),
+                finished: Arc::clone(&finished),
+                told: told.clone(),
+            };
+            tasks.spawn(recorder.run());
         }
         let stored = Counter::start(&self.gateway.1, self.gateway.1.new_inbox(), confirmed).await?;
         // Whoever answers claims has to listen before the first one.
         self.state.1.flush().await?;
         let start = Instant::now();
-        tasks.spawn(work(script.clone(), self.worker.clone(), free, reported.subject()));
+        tasks.spawn(work(script.clone(), self.worker.clone(), free));
         let mut lanes = match submitters {
             Some(in_flight) => self.submitters(script, in_flight, &stored.subject()),
             None => JoinSet::new(),
@@ -144,10 +150,7 @@ impl Driver {
             }
         }
         let elapsed = start.elapsed();
-        reported.reached(script.len()).await;
-        let lives = script.lives.all.iter();
-        let told = lives.map(|life| life.claimed.messages.len() + life.completed.messages.len());
-        announced.reached(told.sum()).await;
+        announced.reached(told.load(Ordering::Relaxed)).await;
         Ok(elapsed)
     }
 
@@ -174,7 +177,7 @@ impl Driver {
                     redis.load(script.loads[places.clone()].iter()).await?;
                     redis.commit(script.submits[places.clone()].iter()).await?;
                     for life in &script.lives.all[places] {
-                        for Message { subject, payload, .. } in &life.submitted.messages {
+                        for Message { subject, payload, .. } in &life.submitted.hints {
                             let payload = payload.clone();
                             let inbox = inbox.clone();
                             nats.publish_with_reply(subject.clone(), inbox, payload).await?;
@@ -194,12 +197,7 @@ fn never(ended: Result<Result<()>, JoinError>) -> Result<()> {
 }
 
 /// The worker's part: takes hints, claims, acknowledges, and reports the ends at once.
-async fn work(
-    script: Arc<Script>,
-    nats: Client,
-    free: Arc<Semaphore>,
-    inbox: String,
-) -> Result<()> {
+async fn work(script: Arc<Script>, nats: Client, free: Arc<Semaphore>) -> Result<()> {
     let mut hints = Puller::start(&nats, subjects::JOBS_STREAM, "noop-normal").await?;
     let mut claims = JoinSet::new();
     loop {
@@ -213,7 +211,7 @@ async fn work(
         }
         let batch = hints.next(slots).await?;
         free.add_permits(slots - batch.len());
-        let (script, nats, inbox) = (script.clone(), nats.clone(), inbox.clone());
+        let (script, nats, free) = (script.clone(), nats.clone(), free.clone());
         claims.spawn(async move {
             let places = places(&script, batch.iter().map(|hint| &hint.payload))?;
             let claims = places.iter().map(|place| script.lives.all[*place].claim.clone());
@@ -222,10 +220,11 @@ async fn work(
             let answer = nats.request(subjects::CLAIM, request.encode_to_vec().into()).await?;
             anyhow::ensure!(answer.status.is_none(), "a claim is not answered");
             acknowledge(&nats, batch).await?;
-            for place in places {
-                let Message { subject, payload, .. } = script.lives.all[place].event.clone();
-                nats.publish_with_reply(subject, inbox.clone(), payload).await?;
-            }
+            let subject = &script.lives.events;
+            let events = places.iter().map(|place| script.lives.all[*place].event.clone());
+            let events = pb::Events { events: events.collect() }.encode_to_vec();
+            confirmed(&nats.request(subject.clone(), events.into()).await?)?;
+            free.add_permits(places.len());
             Ok::<_, anyhow::Error>(())
         });
         while let Some(claim) = claims.try_join_next() {
@@ -234,7 +233,7 @@ async fn work(
     }
 }
 
-/// The operations that hints or events tell of; both begin with the id.
+/// The operations that hints tell of; they begin with the id.
 fn places<'a>(script: &Script, payloads: impl Iterator<Item = &'a Bytes>) -> Result<Vec<usize>> {
     payloads
         .map(|payload| {
@@ -246,12 +245,17 @@ fn places<'a>(script: &Script, payloads: impl Iterator<Item = &'a Bytes>) -> Res
 }
 
 /// The state role's part: answers claims.
-async fn grant(script: Arc<Script>, (redis, nats): (Redis, Client)) -> Result<()> {
+async fn grant(
+    script: Arc<Script>,
+    (redis, nats): (Redis, Client),
+    told: Arc<AtomicUsize>,
+) -> Result<()> {
     let group = subjects::STATE_GROUP.to_owned();
     let mut requests = nats.queue_subscribe(subjects::CLAIM, group).await?;
     let mut answers = JoinSet::new();
     while let Some(request) = requests.next().await {
-        let (script, mut redis, nats) = (script.clone(), redis.clone(), nats.clone());
+        let (script, told) = (script.clone(), told.clone());
+        let (mut redis, nats) = (redis.clone(), nats.clone());
         answers.spawn(async move {
             let claims = pb::ClaimRequest::decode(request.payload)?.claims;
             let places: Result<Vec<usize>> =
@@ -262,9 +266,7 @@ async fn grant(script: Arc<Script>, (redis, nats): (Redis, Client)) -> Result<()
             let answers = places.iter().map(|place| script.lives.all[*place].answer.clone());
             let reply = pb::ClaimReply { answers: answers.collect() }.encode_to_vec();
             nats.publish(request.reply.context("nobody waits")?, reply.into()).await?;
-            for place in places {
-                announce(&nats, &script.lives.all[place].claimed.messages).await?;
-            }
+            announce(&nats, places.iter().map(|it| &script.lives.all[*it].claimed), &told).await?;
             Ok::<_, anyhow::Error>(())
         });
         while let Some(answer) = answers.try_join_next() {
@@ -275,31 +277,49 @@ async fn grant(script: Arc<Script>, (redis, nats): (Redis, Client)) -> Result<()
 }
 
 /// The state role's part: records ends. Notifies when all have been.
-async fn record(
+struct Recorder {
     script: Arc<Script>,
-    (mut redis, nats): (Redis, Client),
+    state: (Redis, Client),
     recorded: Arc<AtomicUsize>,
     finished: Arc<tokio::sync::Notify>,
-) -> Result<()> {
-    let mut events = Puller::start(&nats, subjects::EVENTS_STREAM, "recorder").await?;
-    loop {
-        let batch = events.next(RECORDED).await?;
-        let places = places(&script, batch.iter().map(|event| &event.payload))?;
-        redis.load(places.iter().map(|place| &script.loads[*place])).await?;
-        redis.commit(places.iter().map(|place| &script.ends[*place])).await?;
-        if recorded.fetch_add(places.len(), Ordering::Relaxed) + places.len() == script.len() {
-            finished.notify_one();
+    told: Arc<AtomicUsize>,
+}
+
+impl Recorder {
+    async fn run(self) -> Result<()> {
+        let Self { script, state: (mut redis, nats), recorded, finished, told } = self;
+        let mut messages = Puller::start(&nats, subjects::EVENTS_STREAM, "recorder").await?;
+        loop {
+            let batch = messages.next(RECORDED).await?;
+            let mut places = Vec::new();
+            for message in &batch {
+                for event in pb::Events::decode(message.payload.clone())?.events {
+                    places.push(script.lives.place(&event.id)?);
+                }
+            }
+            redis.load(places.iter().map(|place| &script.loads[*place])).await?;
+            redis.commit(places.iter().map(|place| &script.ends[*place])).await?;
+            announce(&nats, places.iter().map(|it| &script.lives.all[*it].completed), &told)
+                .await?;
+            if recorded.fetch_add(places.len(), Ordering::Relaxed) + places.len() == script.len() {
+                finished.notify_one();
+            }
+            acknowledge(&nats, batch).await?;
         }
-        for place in places {
-            announce(&nats, &script.lives.all[place].completed.messages).await?;
-        }
-        acknowledge(&nats, batch).await?;
     }
 }
 
-async fn announce(nats: &Client, messages: &[Message]) -> Result<()> {
-    for Message { subject, payload, .. } in messages {
-        nats.publish(subject.clone(), payload.clone()).await?;
+/// What was committed together is told in one message.
+async fn announce(
+    nats: &Client,
+    stages: impl Iterator<Item = &Stage>,
+    told: &AtomicUsize,
+) -> Result<()> {
+    let changes: Vec<_> = stages.filter_map(|stage| stage.announced.clone()).collect();
+    if !changes.is_empty() {
+        told.fetch_add(1, Ordering::Relaxed);
+        let changes = pb::Changes { changes }.encode_to_vec();
+        nats.publish(subjects::CHANGES, changes.into()).await?;
     }
     Ok(())
 }

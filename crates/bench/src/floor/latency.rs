@@ -8,6 +8,8 @@ use bytes::Bytes;
 use futures::StreamExt;
 use longshore_bus::{Bus, Message, Work, subjects};
 use longshore_core::names::JobType;
+use longshore_proto::internal as pb;
+use prost::Message as _;
 use tokio::time::Instant;
 
 use super::{
@@ -45,7 +47,7 @@ impl Chain {
             hints: waiting(&worker, subjects::JOBS_STREAM, "noop-normal").await?,
             events: waiting(&state.1, subjects::EVENTS_STREAM, "recorder").await?,
             claims: state.1.subscribe(subjects::CLAIM).await?,
-            changes: gateway.1.subscribe(subjects::ALL_CHANGES).await?,
+            changes: gateway.1.subscribe(subjects::CHANGES).await?,
             gateway,
             state,
             worker,
@@ -57,12 +59,16 @@ impl Chain {
     }
 
     /// One job: from the commit of its submission to the receipt of the change that ends it.
-    pub(crate) async fn job(&mut self, life: &Life) -> Result<Duration> {
+    /// The worker's events go to `subject`.
+    pub(crate) async fn job(&mut self, life: &Life, subject: &str) -> Result<Duration> {
         let submit = commands::commit(&life.submitted.change);
         let claim = commands::commit(&life.claimed.change);
         let end = commands::commit(&life.completed.change);
-        let hint = life.submitted.messages.first().context("no hint")?;
-        let changed = life.completed.messages.first().context("no announcement")?;
+        let hint = life.submitted.hints.first().context("no hint")?;
+        let event = pb::Events { events: vec![life.event.clone()] }.encode_to_vec();
+        let event = Message::new(subject, event);
+        let changed = life.completed.announced.clone().context("no announcement")?;
+        let changes = pb::Changes { changes: vec![changed] }.encode_to_vec();
 
         let start = Instant::now();
         self.gateway.0.commit([&submit].into_iter()).await?;
@@ -83,10 +89,10 @@ impl Chain {
         granted?;
         messages::acknowledge(&self.worker, vec![delivery]).await?;
 
-        store(&self.worker, "_INBOX.floor.reported", &life.event).await?;
+        store(&self.worker, "_INBOX.floor.reported", &event).await?;
         let delivery = self.events.recv().await.context("no event comes")?;
         self.state.0.commit([&end].into_iter()).await?;
-        self.state.1.publish(changed.subject.clone(), changed.payload.clone()).await?;
+        self.state.1.publish(subjects::CHANGES, changes.into()).await?;
         self.changes.next().await.context("no change comes")?;
         let elapsed = start.elapsed();
 

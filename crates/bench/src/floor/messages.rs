@@ -14,7 +14,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// Connects.
 pub(crate) async fn connect(url: &str) -> Result<Client> {
-    let options = async_nats::ConnectOptions::new().subscription_capacity(1 << 18);
+    let patience = std::time::Duration::from_secs(60);
+    let options = async_nats::ConnectOptions::new()
+        .subscription_capacity(1 << 18)
+        .connection_timeout(patience)
+        .request_timeout(Some(patience));
     Ok(options.connect(url).await?)
 }
 

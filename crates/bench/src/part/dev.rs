@@ -1,7 +1,7 @@
 //! All roles in one process on the embedded store and the in-process bus, put together as
 //! `longshore dev` does it, but with the bench's jobs instead of executables.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use longshore_bus::local::LocalBus;
@@ -26,7 +26,11 @@ pub(super) async fn run(data: Option<PathBuf>) -> Result<()> {
 
     let never = CancellationToken::new();
     let mut roles = JoinSet::new();
-    let gateway = longshore_gateway::Settings::default();
+    // A machine under load is no reason to fail.
+    let gateway = longshore_gateway::Settings {
+        call_timeout: Duration::from_secs(120),
+        ..longshore_gateway::Settings::default()
+    };
     roles.spawn(anyhow_of(longshore_gateway::serve(
         listener,
         gateway,

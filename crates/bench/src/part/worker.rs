@@ -10,7 +10,7 @@ use longshore_bus::nats::{NatsBus, Settings as NatsSettings};
 use longshore_core::telemetry;
 use longshore_worker::{Context, JobError, Progress, Raw, Settings, Worker};
 use prost_types::{Struct, Value, value::Kind};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use longshore_core::record::Payload;
@@ -53,21 +53,15 @@ async fn ten_milliseconds(_: Raw, _: Context) -> Result<Raw, JobError> {
     Ok(Raw::default())
 }
 
-/// Reports a hundred times a second, each time the time, for as many seconds as it is told.
-async fn progress(seconds: Seconds, context: Context) -> Result<Raw, JobError> {
-    let end = Instant::now() + Duration::from_secs_f64(seconds.seconds);
+/// Reports a hundred times a second, each time the time, until it is cancelled.
+async fn progress(_: Raw, context: Context) -> Result<Raw, JobError> {
     let mut ticks = interval(REPORT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    while Instant::now() < end && !context.is_cancelled() {
+    while !context.is_cancelled() {
         ticks.tick().await;
         context.report(Progress { completed_units: micros_now(), ..Progress::default() });
     }
     Ok(Raw::default())
-}
-
-#[derive(serde::Deserialize)]
-struct Seconds {
-    seconds: f64,
 }
 
 /// The time by the machine's clock, in microseconds since 1970.

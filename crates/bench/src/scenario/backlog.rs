@@ -22,7 +22,7 @@ const FLAT: f64 = 1.25;
 /// Jobs per second out of a long queue, and what the roles take meanwhile.
 pub(super) async fn backlog(bench: &Bench) -> Result<Outcome> {
     let (few, many) = (bench.size(20_000, 200), bench.large(1_000_000, 1000));
-    let mut site = Site::real(&bench.binary, 1, &[]).await?;
+    let mut site = bench.real(1, &[]).await?;
     let channel = channels(&site.address, 1).await?.remove(0);
     site.worker(SLOTS).await?;
     run_jobs(&site, &channel, bench.size(2000, 20)).await?;

@@ -16,11 +16,8 @@ use crate::{
 /// Jobs and latency on each of the three, by turns.
 pub(super) async fn embedded(bench: &Bench) -> Result<Outcome> {
     let (count, chain) = (bench.size(10_000, 100), bench.size(200, 10));
-    let mut sites = [
-        Site::real(&bench.binary, 1, &[]).await?,
-        Site::embedded(false).await?,
-        Site::embedded(true).await?,
-    ];
+    let mut sites =
+        [bench.real(1, &[]).await?, Site::embedded(false).await?, Site::embedded(true).await?];
     let mut channel = Vec::new();
     for site in &mut sites {
         site.worker(SLOTS).await?;

@@ -75,7 +75,7 @@ pub(super) async fn product(channel: &Channel, jobs: usize) -> Result<Samples> {
         pace.tick().await;
         let start = Instant::now();
         let name = run.run_job(job("noop")).await?.into_inner().name;
-        let timeout = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+        let timeout = Some(prost_types::Duration { seconds: 280, nanos: 0 });
         let request = WaitOperationRequest { name, timeout };
         let operation = wait.wait_operation(request).await?.into_inner();
         samples.push(start.elapsed());
@@ -90,7 +90,7 @@ async fn floor(chain: &mut Chain, lives: &Lives) -> Result<Samples> {
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for life in &lives.all {
         pace.tick().await;
-        samples.push(chain.job(life).await?);
+        samples.push(chain.job(life, &lives.events).await?);
     }
     Ok(samples)
 }

@@ -15,7 +15,7 @@ use crate::{
     lives::Mould,
     part::worker::micros_now,
     report::{Figure, Outcome, Target},
-    site::{Servers, Site},
+    site::Servers,
     stats::{Samples, median},
 };
 
@@ -36,7 +36,7 @@ struct Page {
 
 /// The largest time of a page by the smallest, of each kind of list.
 pub(super) async fn list(bench: &Bench) -> Result<Outcome> {
-    let site = Site::real(&bench.binary, 1, &[]).await?;
+    let site = bench.real(1, &[]).await?;
     let servers = site.servers.as_ref().context("there are no servers")?;
     let channel = channels(&site.address, 1).await?.remove(0);
     let mut client = OperationsClient::new(channel);

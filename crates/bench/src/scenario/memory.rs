@@ -33,7 +33,7 @@ pub(super) async fn memory_of(bench: &Bench) -> Result<Outcome> {
     let few = FEW.min(many / 2);
     let queued = queued(many.min(bench.large(200_000, 400))).await?;
 
-    let site = Site::real(&bench.binary, 1, &[]).await?;
+    let site = bench.real(1, &[]).await?;
     let servers = site.servers.as_ref().context("there are no servers")?;
     let pid = |role| site.pids(role).first().copied().context("a role is missing");
     let (gateway, state) = (pid("gateway")?, pid("state")?);
@@ -136,7 +136,7 @@ async fn traffic(site: &Site, few: usize) -> Result<()> {
     let channel = channels(&site.address, 1).await?.remove(0);
     let mut client = OperationsClient::new(channel);
     let request = ListOperationsRequest { page_size: few as i32, ..Default::default() };
-    for _ in 0..5 {
+    for _ in 0..2 {
         let page = client.list_operations(request.clone()).await?.into_inner();
         for operation in page.operations {
             let request = GetOperationRequest { name: operation.name };

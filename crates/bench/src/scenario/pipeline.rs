@@ -145,7 +145,7 @@ pub(super) async fn fill_queue(site: &Site, job_type: &str, count: usize) -> Res
         for _ in 0..left.min(10_000) {
             let submitted = mould.submission()?;
             changes.push(submitted.change);
-            messages.extend(submitted.messages);
+            messages.extend(submitted.hints);
         }
         left -= changes.len();
         fill::commit(&store, changes).await?;

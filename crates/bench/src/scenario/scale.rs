@@ -11,7 +11,6 @@ use crate::{
     floor::commands::Redis,
     process::machine_seconds,
     report::{Figure, Outcome, Target},
-    site::Site,
 };
 use tokio::time::Instant;
 
@@ -73,7 +72,7 @@ async fn measure(bench: &Bench, replicas: usize, workers: usize, slots: usize) -
     let ideal = (workers * slots) as f64 / JOB;
     // More than a machine can do in a while would only take long.
     let count = bench.size((ideal * SECONDS).min(60_000.0) as usize, 100);
-    let mut site = Site::real(&bench.binary, replicas, &[]).await?;
+    let mut site = bench.real(replicas, &[]).await?;
     let channel = channels(&site.address, 1).await?.remove(0);
     for _ in 0..workers {
         site.worker(slots).await?;

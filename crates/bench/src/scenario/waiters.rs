@@ -26,7 +26,6 @@ use crate::{
     part::worker::micros_now,
     process::{cpu_seconds, memory},
     report::{Figure, Outcome, Target},
-    site::Site,
     stats::{Samples, median},
 };
 
@@ -75,7 +74,7 @@ pub(super) async fn waiters(bench: &Bench) -> Result<Outcome> {
 
 async fn product(bench: &Bench, count: usize) -> Result<(f64, Samples)> {
     let settings = [("LONGSHORE_GATEWAY__MAX_WAIT", "1h")];
-    let site = Site::real(&bench.binary, 1, &settings).await?;
+    let site = bench.real(1, &settings).await?;
     let servers = site.servers.as_ref().context("there are no servers")?;
     let (store, bus) = (servers.store().await?, servers.bus().await?);
     let mut mould = Mould::new("noop", 100)?;
