@@ -105,7 +105,7 @@ pub trait Bus: Send + Sync + 'static {
     async fn publish(&self, message: Message) -> Result<(), Error>;
 
     /// Stores a message on the stream that its subject belongs to ([`subjects::job`],
-    /// [`subjects::event`]) and returns once the stream has confirmed it. After an error it may
+    /// [`subjects::events`]) and returns once the stream has confirmed it. After an error it may
     /// be stored all the same.
     async fn enqueue(&self, message: Message) -> Result<(), Error>;
 
