@@ -3,7 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use longshore_core::{names::JobType, record::TraceContext};
@@ -321,6 +325,29 @@ pub async fn oldest(bus: Arc<dyn Bus>) {
     bus.enqueue(Message::new("ls.event.3", "event")).await.unwrap();
     assert_eq!(bus.oldest("ls.event.3").await.unwrap().unwrap(), "event");
     assert_eq!(bus.oldest("ls.event.4").await.unwrap(), None);
+}
+
+/// How many hints wait, by queue and priority.
+pub async fn depths(bus: Arc<dyn Bus>) {
+    assert_eq!(bus.depths().await.unwrap(), BTreeMap::new());
+    for (priority, text) in
+        [(Priority::Normal, "1"), (Priority::Normal, "2"), (Priority::High, "3")]
+    {
+        bus.enqueue(hint(priority, text)).await.unwrap();
+    }
+    bus.enqueue(Message::new("ls.event.3", "event")).await.unwrap();
+    let normal = subjects::job(&queue(), Priority::Normal);
+    let high = subjects::job(&queue(), Priority::High);
+    let waiting = BTreeMap::from([(normal, 2), (high, 1)]);
+    assert_eq!(bus.depths().await.unwrap(), waiting);
+    let mut consumer = bus.consume(Work::Hints(queue())).await.unwrap();
+    assert_eq!(drain(&mut consumer, 3).await.len(), 3);
+    let gone = timeout(SOON, async {
+        while !bus.depths().await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    gone.await.unwrap();
 }
 
 /// Messages may be large.

@@ -8,10 +8,11 @@
 #[doc(hidden)]
 pub mod conformance;
 pub mod local;
+pub mod measured;
 pub mod nats;
 pub mod subjects;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -127,6 +128,10 @@ pub trait Bus: Send + Sync + 'static {
     /// The payload of the oldest message that is stored on a stream subject and not acknowledged.
     async fn oldest(&self, subject: &str) -> Result<Option<Bytes>, Error>;
 
+    /// How many hints are stored and not acknowledged, by the subject that they were sent on
+    /// ([`subjects::job`]). It costs the same however many there are.
+    async fn depths(&self) -> Result<BTreeMap<String, u64>, Error>;
+
     /// Whether the bus can be used, as it changes.
     fn status(&self) -> watch::Receiver<Status>;
 }
@@ -169,6 +174,8 @@ pub trait Consumer: Send {
 /// A stored message in the hands of a consumer. If it is neither acknowledged nor given back, it
 /// comes again after a while (30 s), to this consumer or another.
 pub struct Delivery {
+    /// How long the bus has had it, about: by the clocks of two machines.
+    pub waited: Duration,
     /// What came.
     pub message: Message,
     /// What to do with it.

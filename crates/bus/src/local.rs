@@ -6,6 +6,7 @@ mod routes;
 mod stored;
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -22,7 +23,7 @@ use crate::{
     subjects,
 };
 use routes::{Delivered, Routes};
-use stored::Stored;
+use stored::{Stored, Taken};
 
 /// After this time what was delivered and not settled is delivered again. A delivery that is
 /// dropped counts as not settled, as with NATS.
@@ -116,6 +117,10 @@ impl Bus for LocalBus {
         Ok(lock(&self.shared.stored).oldest(subject))
     }
 
+    async fn depths(&self) -> Result<BTreeMap<String, u64>, Error> {
+        Ok(lock(&self.shared.stored).depths())
+    }
+
     fn status(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
     }
@@ -170,9 +175,9 @@ impl Consumer for LocalConsumer {
                 lock(&self.shared.stored).take(&self.lanes, max, now, now + ACK_WAIT);
             if !taken.is_empty() {
                 let shared = &self.shared;
-                let deliver = |(lane, id, message): (String, u64, Message)| {
+                let deliver = |Taken { lane, id, message, since }: Taken| {
                     let handle = Box::new(LocalSettle { lane, id, shared: shared.clone() });
-                    Delivery { message, handle }
+                    Delivery { waited: now - since, message, handle }
                 };
                 return Some(taken.into_iter().map(deliver).collect());
             }

@@ -14,7 +14,7 @@ mod mailbox;
 mod settings;
 mod streams;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -114,6 +114,10 @@ impl Bus for NatsBus {
 
     async fn consume(&self, work: Work) -> Result<Box<dyn Consumer>, Error> {
         consumer::start(&self.link, &work).await
+    }
+
+    async fn depths(&self) -> Result<BTreeMap<String, u64>, Error> {
+        streams::depths(&self.link).await
     }
 
     async fn oldest(&self, subject: &str) -> Result<Option<Bytes>, Error> {

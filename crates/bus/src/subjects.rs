@@ -30,6 +30,11 @@ pub fn job(queue: &JobType, priority: Priority) -> String {
     format!("ls.job.{queue}.{}", token(priority))
 }
 
+/// The queue and the priority's token of what [`job`] gave.
+pub fn parse_job(subject: &str) -> Option<(&str, &str)> {
+    subject.strip_prefix("ls.job.")?.rsplit_once('.')
+}
+
 /// Where the `Events` of a worker go.
 pub fn events(worker: &WorkerInstance) -> String {
     format!("ls.event.{worker}")

@@ -69,6 +69,11 @@ async fn oldest() {
 }
 
 #[tokio::test]
+async fn depths() {
+    conformance::depths(bus()).await;
+}
+
+#[tokio::test]
 async fn large() {
     conformance::large(bus()).await;
 }

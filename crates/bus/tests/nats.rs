@@ -71,6 +71,11 @@ async fn oldest() {
 }
 
 #[tokio::test]
+async fn depths() {
+    with_bus(conformance::depths).await;
+}
+
+#[tokio::test]
 async fn large() {
     with_bus(conformance::large).await;
 }

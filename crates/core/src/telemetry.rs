@@ -1,9 +1,14 @@
-//! Logs, and traces that follow an operation from the client's call over the queue to the handler
+//! Logs, metrics, and traces that follow an operation from the client's call over the queue to the handler
 //! and back to the record.
 //!
 //! The W3C trace context travels in NATS headers and lies in the record, so that it outlives every
 //! process. Without an OTLP endpoint no span is exported, but a client's context is passed on all
 //! the same.
+
+mod export;
+mod job_types;
+mod metrics;
+mod operations;
 
 use std::{collections::HashMap, io::IsTerminal, time::Duration};
 
@@ -15,6 +20,7 @@ use opentelemetry::{
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{
     Resource,
+    metrics::SdkMeterProvider,
     propagation::TraceContextPropagator,
     trace::{Sampler, SdkTracerProvider},
 };
@@ -25,12 +31,17 @@ use tracing_subscriber::{
     EnvFilter, Layer, Registry, filter::FilterFn, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
+pub use self::{
+    export::{SCRAPE_TYPE, scrape},
+    metrics::{Held, Metrics, Role, Slot, metrics},
+    operations::Before,
+};
 use crate::record::TraceContext;
 
 /// How long the last spans may take to leave when the process ends.
 const FLUSH: Duration = Duration::from_secs(3);
 
-/// Where logs and traces go.
+/// Where logs, metrics and traces go.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
@@ -39,8 +50,12 @@ pub struct Settings {
     /// Which log lines are written: `info`, or `warn,longshore_state=debug`, as the
     /// `tracing-subscriber` crate documents for `EnvFilter`.
     pub log_filter: String,
-    /// Where spans go by OTLP over gRPC, such as `http://127.0.0.1:4317`; nowhere if absent.
+    /// Where spans and metrics go by OTLP over gRPC, such as `http://127.0.0.1:4317`; nowhere if
+    /// absent.
     pub otlp_endpoint: Option<String>,
+    /// How often metrics go there, at least 1 s.
+    #[serde(with = "humantime_serde")]
+    pub metrics_interval: Duration,
     /// Which part of the traces that begin here is exported, 0 to 1. Those that a client began are
     /// exported if the client says so.
     pub sample_ratio: f64,
@@ -52,6 +67,7 @@ impl Default for Settings {
             log_format: LogFormat::Pretty,
             log_filter: "info".to_owned(),
             otlp_endpoint: None,
+            metrics_interval: Duration::from_secs(60),
             sample_ratio: 1.0,
         }
     }
@@ -76,6 +92,12 @@ pub enum Error {
     /// The endpoint is none.
     #[error("telemetry.otlp_endpoint is not an endpoint such as `http://127.0.0.1:4317`")]
     Endpoint(#[source] opentelemetry_otlp::ExporterBuildError),
+    /// The metrics can't be shown.
+    #[error("the metrics can't be set up")]
+    Metrics(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The interval is too short.
+    #[error("telemetry.metrics_interval is {} and must be at least 1s", humantime::format_duration(*.0))]
+    Interval(Duration),
     /// The ratio is out of range.
     #[error("telemetry.sample_ratio is {0} and must be from 0 to 1")]
     Ratio(f64),
@@ -87,26 +109,34 @@ pub enum Error {
 /// Keeps telemetry going; see [`Guard::shutdown`].
 #[must_use = "spans are lost if nobody flushes them"]
 pub struct Guard {
-    provider: Option<SdkTracerProvider>,
+    spans: Option<SdkTracerProvider>,
+    metrics: SdkMeterProvider,
 }
 
 impl Guard {
-    /// Sends the last spans, in bounded time whatever the collector does.
+    /// Sends the last spans and metrics, in bounded time whatever the collector does.
     pub async fn shutdown(self) {
-        let Some(provider) = self.provider else { return };
-        // Off the runtime's workers: the exporter needs them, and the call blocks.
-        let flushed = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH));
-        match tokio::time::timeout(FLUSH + Duration::from_secs(1), flushed).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => tracing::warn!(%error, "the last spans may be lost"),
-            Ok(Err(_)) | Err(_) => {
-                tracing::warn!("the last spans are lost: the collector does not answer");
+        // Off the runtime's workers: the exporters need them, and the calls block.
+        let spans = self
+            .spans
+            .map(|spans| tokio::task::spawn_blocking(move || spans.shutdown_with_timeout(FLUSH)));
+        let metrics =
+            tokio::task::spawn_blocking(move || self.metrics.shutdown_with_timeout(FLUSH));
+        for (what, flushed) in [("spans", spans), ("metrics", Some(metrics))] {
+            let Some(flushed) = flushed else { continue };
+            match tokio::time::timeout(FLUSH + Duration::from_secs(1), flushed).await {
+                Ok(Ok(Ok(()))) => {}
+                Ok(Ok(Err(error))) => tracing::warn!(%error, "the last {what} may be lost"),
+                Ok(Err(_)) | Err(_) => {
+                    tracing::warn!("the last {what} are lost: the collector does not answer");
+                }
             }
         }
     }
 }
 
-/// Starts logs, on standard error, and traces, for the process. `service` is its name in traces.
+/// Starts logs, on standard error, metrics, and traces, for the process. `service` is its name in
+/// both. Called within a runtime it measures that too.
 ///
 /// # Errors
 /// If a setting is wrong, or on the second call in a process.
@@ -119,7 +149,11 @@ pub fn init(settings: &Settings, service: &'static str) -> Result<Guard, Error> 
         LogFormat::Pretty => Box::new(lines.with_target(false).with_filter(filter)),
         LogFormat::Json => Box::new(lines.json().flatten_event(true).with_filter(filter)),
     };
-    let provider = provider(settings, service)?;
+    let resource = Resource::builder()
+        .with_service_name(service)
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .build();
+    let provider = provider(settings, resource.clone())?;
     let spans = provider.as_ref().map(|provider| {
         // The exporter's own calls must not be traced: they would breed more of themselves.
         let ours = FilterFn::new(|metadata| {
@@ -128,13 +162,14 @@ pub fn init(settings: &Settings, service: &'static str) -> Result<Guard, Error> 
         tracing_opentelemetry::layer().with_tracer(provider.tracer("longshore")).with_filter(ours)
     });
     tracing_subscriber::registry().with(lines).with(spans).try_init()?;
-    Ok(Guard { provider })
+    if settings.metrics_interval < Duration::from_secs(1) {
+        return Err(Error::Interval(settings.metrics_interval));
+    }
+    let metrics = export::start(settings, resource)?;
+    Ok(Guard { spans: provider, metrics })
 }
 
-fn provider(
-    settings: &Settings,
-    service: &'static str,
-) -> Result<Option<SdkTracerProvider>, Error> {
+fn provider(settings: &Settings, resource: Resource) -> Result<Option<SdkTracerProvider>, Error> {
     if !(0.0..=1.0).contains(&settings.sample_ratio) {
         return Err(Error::Ratio(settings.sample_ratio));
     }
@@ -145,10 +180,6 @@ fn provider(
         .with_timeout(FLUSH)
         .build()
         .map_err(Error::Endpoint)?;
-    let resource = Resource::builder()
-        .with_service_name(service)
-        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
-        .build();
     let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.sample_ratio)));
     let provider = SdkTracerProvider::builder()
         .with_batch_exporter(exporter)

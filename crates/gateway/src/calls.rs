@@ -12,6 +12,8 @@ use axum::{
 use futures::StreamExt;
 use http::HeaderMap;
 use longshore_core::telemetry;
+use longshore_proto::rpc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use tracing::{Instrument, Span, field::Empty};
@@ -42,31 +44,14 @@ pub(crate) async fn serve(
     request: Request,
     next: Next,
 ) -> Response {
-    let span = span(&request);
+    let call = Call::of(&request);
     let request = if request.uri().path().starts_with(CONVERSATIONS) {
         request.map(|body| ended_by(closing, body))
     } else {
         request
     };
-    let answer = async { Ok::<_, Infallible>(next.run(request).await) };
-    let Ok(response) = observe(span, answer).await;
+    let Ok(response) = call.observe(async { Ok::<_, Infallible>(next.run(request).await) }).await;
     response
-}
-
-/// Notes in the span what becomes of a call, and explains its error if nobody else did.
-pub(crate) async fn observe<B, E>(
-    span: Span,
-    answer: impl Future<Output = Result<http::Response<B>, E>>,
-) -> Result<http::Response<B>, E> {
-    let mut response = answer.instrument(span.clone()).await?;
-    let status = Status::from_header_map(response.headers());
-    record(&span, status.as_ref().map_or(Code::Ok, Status::code));
-    if let Some(status) =
-        status.filter(|status| status.code() != Code::Ok && status.details().is_empty())
-    {
-        explain(&status, response.headers_mut());
-    }
-    Ok(response)
 }
 
 /// A body that ends with the gateway, as if the client had no more to say.
@@ -74,22 +59,49 @@ fn ended_by(closing: CancellationToken, body: Body) -> Body {
     Body::from_stream(body.into_data_stream().take_until(closing.cancelled_owned()))
 }
 
-/// The span of a call, as part of the trace that the client sends.
-pub(crate) fn span<B>(request: &http::Request<B>) -> Span {
-    let path = request.uri().path().trim_start_matches('/');
-    let method = METHODS.into_iter().find(|method| *method == path).unwrap_or("_OTHER");
-    let span = tracing::debug_span!(
-        "call",
-        otel.name = method,
-        otel.kind = "server",
-        rpc.system.name = "grpc",
-        rpc.method = method,
-        rpc.status_code = Empty,
-        error.type = Empty,
-    );
-    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    telemetry::follow(&span, &telemetry::received(header("traceparent"), header("tracestate")));
-    span
+/// A call by gRPC that has arrived.
+pub(crate) struct Call {
+    method: &'static str,
+    arrived: Instant,
+    span: Span,
+}
+
+impl Call {
+    /// Opens its span, as part of the trace that the client sends.
+    pub(crate) fn of<B>(request: &http::Request<B>) -> Self {
+        let path = request.uri().path().trim_start_matches('/');
+        let method = METHODS.into_iter().find(|method| *method == path).unwrap_or("_OTHER");
+        let span = tracing::debug_span!(
+            "call",
+            otel.name = method,
+            otel.kind = "server",
+            rpc.system.name = "grpc",
+            rpc.method = method,
+            rpc.status_code = Empty,
+            error.type = Empty,
+        );
+        let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+        telemetry::follow(&span, &telemetry::received(header("traceparent"), header("tracestate")));
+        Self { method, arrived: Instant::now(), span }
+    }
+
+    /// Notes what becomes of it, and explains its error if nobody else did.
+    pub(crate) async fn observe<B, E>(
+        self,
+        answer: impl Future<Output = Result<http::Response<B>, E>>,
+    ) -> Result<http::Response<B>, E> {
+        let mut response = answer.instrument(self.span.clone()).await?;
+        let status = Status::from_header_map(response.headers());
+        let code = status.as_ref().map_or(Code::Ok, Status::code);
+        record(&self.span, code);
+        telemetry::metrics().called("grpc", self.method, canonical(code), self.arrived.elapsed());
+        if let Some(status) =
+            status.filter(|status| status.code() != Code::Ok && status.details().is_empty())
+        {
+            explain(&status, response.headers_mut());
+        }
+        Ok(response)
+    }
 }
 
 /// Adds an `ErrorInfo` to an error that arose below the methods: an unknown one, or bytes that are
@@ -103,7 +115,7 @@ fn explain(status: &Status, headers: &mut HeaderMap) {
 }
 
 fn record(span: &Span, code: Code) {
-    let name = name(code);
+    let name = canonical(code).as_str_name();
     span.record("rpc.status_code", name);
     match code {
         Code::Unknown
@@ -119,7 +131,6 @@ fn record(span: &Span, code: Code) {
     }
 }
 
-fn name(code: Code) -> &'static str {
-    longshore_proto::rpc::Code::try_from(i32::from(code))
-        .map_or("UNKNOWN", |code| code.as_str_name())
+fn canonical(code: Code) -> rpc::Code {
+    rpc::Code::try_from(i32::from(code)).unwrap_or(rpc::Code::Unknown)
 }

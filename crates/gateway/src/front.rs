@@ -15,7 +15,7 @@ use tower_service::Service as _;
 
 use crate::{
     api::Api,
-    calls,
+    calls::Call,
     http::{self as json, Http},
     surface::note_host,
 };
@@ -89,14 +89,14 @@ impl Service<Request<Incoming>> for Front {
         match self.0.way(&request) {
             Way::Operations => {
                 note_host(&mut request);
-                let (span, mut operations) = (calls::span(&request), self.0.operations.clone());
-                let answer = calls::observe(span, operations.call(request));
+                let (call, mut operations) = (Call::of(&request), self.0.operations.clone());
+                let answer = call.observe(async move { operations.call(request).await });
                 Box::pin(async { Ok(answer.await?.map(Either::Left)) })
             }
             Way::Jobs => {
                 note_host(&mut request);
-                let (span, mut jobs) = (calls::span(&request), self.0.jobs.clone());
-                let answer = calls::observe(span, jobs.call(request));
+                let (call, mut jobs) = (Call::of(&request), self.0.jobs.clone());
+                let answer = call.observe(async move { jobs.call(request).await });
                 Box::pin(async { Ok(answer.await?.map(Either::Left)) })
             }
             Way::Json(http) => {

@@ -28,6 +28,8 @@ use axum::{
 };
 use http::{HeaderMap, Method, StatusCode, header};
 use longshore_core::{json, telemetry};
+use longshore_proto::rpc::Code;
+use tokio::time::Instant;
 use tonic_health::{
     ServingStatus, pb::HealthCheckRequest, pb::health_server::Health, server::HealthService,
 };
@@ -119,10 +121,13 @@ impl Http {
 
     /// Serves one call within a span of its own, which is part of the client's trace.
     async fn call(&self, request: Request) -> Response {
+        let arrived = Instant::now();
         let incoming = Incoming::new(request);
         let found = self.routes.find(incoming.verb(), incoming.path());
         let span = span(&incoming, found.as_ref().ok().map(|(route, _)| *route));
-        let response = self.respond(incoming, found).instrument(span.clone()).await;
+        let method = found.as_ref().map_or("_OTHER", |(route, _)| route.rpc.name());
+        let (response, code) = self.respond(incoming, found).instrument(span.clone()).await;
+        telemetry::metrics().called("http", method, code, arrived.elapsed());
         span.record("http.response.status_code", response.status().as_u16());
         if response.status().is_server_error() {
             span.record("error.type", response.status().as_str());
@@ -134,13 +139,16 @@ impl Http {
         &self,
         incoming: Incoming,
         found: Result<(&Route, Match<'_>), Miss>,
-    ) -> Response {
+    ) -> (Response, Code) {
         let mut system = System::default();
         let is_question = *incoming.verb() == Method::OPTIONS;
         match self.attempt(incoming, found, &mut system).await {
-            Ok(response) => response,
-            Err(failure) if is_question => failure.into_options(&system),
-            Err(failure) => failure.into_response(&system),
+            Ok(response) => (response, Code::Ok),
+            Err(failure) if is_question => (failure.into_options(&system), Code::Ok),
+            Err(failure) => {
+                let code = failure.code();
+                (failure.into_response(&system), code)
+            }
         }
     }
 

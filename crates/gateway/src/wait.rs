@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use longshore_core::telemetry;
 use longshore_proto::longrunning::{Operation, WaitOperationRequest};
 use longshore_state::store::Stored;
 use tokio::time::{Instant, sleep_until};
@@ -36,6 +37,7 @@ impl Api {
         let show = |stored: Arc<Stored>| surface.operation(&stored.record);
         let first_end = end.min(arrived + time);
         let mut follower = self.follow(name);
+        let _held = telemetry::metrics().waiter();
         let mut latest = match bounded(time, follower.read()).await {
             Ok(stored) => Some(show(stored)),
             // There is time for it to come back.

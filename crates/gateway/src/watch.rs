@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::{Stream, stream};
+use longshore_core::telemetry::{self, Held};
 use longshore_proto::{longrunning::Operation, v1::WatchOperationRequest};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ struct Watch {
     seen: Operation,
     /// When the client's time is over.
     end: Option<Instant>,
+    _held: Held,
 }
 
 impl Api {
@@ -40,7 +42,8 @@ impl Api {
         let first = bounded(self.time_for(request.metadata()), follower.read()).await?;
         let now = surface.operation(&first.record);
         let shutdown = self.shutdown.clone();
-        let watch = Watch { follower, surface, shutdown, seen: now.clone(), end };
+        let _held = telemetry::metrics().watcher();
+        let watch = Watch { follower, surface, shutdown, seen: now.clone(), end, _held };
         let later = stream::unfold(Some(watch), |watch| async { watch?.next().await });
         Ok(futures::StreamExt::chain(stream::iter([Ok(now)]), later))
     }

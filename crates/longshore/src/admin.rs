@@ -2,7 +2,7 @@
 //!
 //! Every role has the same one, over plain HTTP, meant for the inside of a cluster. `/livez` tells
 //! whether the process is alive, which no other server has a say in: starting a process anew does
-//! not mend Redis. `/readyz` tells whether it can do its work now.
+//! not mend Redis. `/readyz` tells whether it can do its work now. `/metrics` is for Prometheus.
 
 mod probe;
 
@@ -13,8 +13,15 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use axum::{Router, extract::State, http::StatusCode, routing::get};
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+    routing::get,
+};
 use longshore_bus::Bus;
+use longshore_core::telemetry;
 use longshore_state::ledger::Ledger;
 use serde::Deserialize;
 use tokio::{net::TcpListener, time::timeout};
@@ -85,7 +92,12 @@ fn routes(probes: Arc<Probes>) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
         .with_state(probes)
+}
+
+async fn metrics() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, telemetry::SCRAPE_TYPE)], telemetry::scrape())
 }
 
 async fn readyz(State(probes): State<Arc<Probes>>) -> (StatusCode, String) {

@@ -10,9 +10,17 @@ use std::{
 
 use anyhow::{Context, Result};
 use futures::future::FutureExt;
-use longshore_bus::{self as bus, Bus, local::LocalBus, nats::NatsBus};
-use longshore_core::config::redact;
-use longshore_state::{embedded::EmbeddedStore, ledger::Ledger, redis::RedisStore, store};
+use longshore_bus::{
+    self as bus, Bus, local::LocalBus, measured::Measured as MeasuredBus, nats::NatsBus,
+};
+use longshore_core::{
+    config::redact,
+    telemetry::{Role, metrics},
+};
+use longshore_state::{
+    embedded::EmbeddedStore, ledger::Ledger, measured::Measured as MeasuredStore,
+    redis::RedisStore, store,
+};
 use longshore_worker::{Worker, exec};
 use tokio::{net::TcpListener, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
@@ -80,8 +88,12 @@ pub(crate) async fn dev(settings: Settings) -> Result<()> {
 pub(crate) async fn start_all(settings: &Settings) -> Result<(Vec<Part>, SocketAddr, Arc<Ledger>)> {
     let worker = settings.exec.jobs.as_deref().map(load).transpose()?;
     let store = embedded(settings.store.data.clone()).await?;
-    let bus: Arc<dyn Bus> = Arc::new(LocalBus::new());
-    let ledger = Arc::new(Ledger::new(Arc::new(store), bus.clone(), settings.rules.get()));
+    let bus: Arc<dyn Bus> = Arc::new(MeasuredBus::new(Arc::new(LocalBus::new()), "local"));
+    let ledger = Arc::new(Ledger::new(
+        Arc::new(MeasuredStore::new(Arc::new(store), "redb")),
+        bus.clone(),
+        settings.rules.get(),
+    ));
     let (gateway, address) = start_gateway(settings, ledger.clone()).await?;
     let mut parts = Vec::new();
     match worker {
@@ -110,6 +122,7 @@ async fn start_gateway(settings: &Settings, ledger: Arc<Ledger>) -> Result<(Part
         TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))?;
     let address = listener.local_addr()?;
     let settings = settings.gateway.clone();
+    metrics().begins(Role::Gateway);
     let run =
         |stop| async move { Ok(longshore_gateway::serve(listener, settings, ledger, stop).await?) };
     Ok((Part::start("the gateway", run), address))
@@ -117,6 +130,7 @@ async fn start_gateway(settings: &Settings, ledger: Arc<Ledger>) -> Result<(Part
 
 fn start_state(settings: &Settings, ledger: Arc<Ledger>) -> Part {
     let settings = settings.state.clone();
+    metrics().begins(Role::State);
     Part::start("the state role", |stop| async move {
         longshore_state::role::run(ledger, settings, stop).await;
         Ok(())
@@ -125,6 +139,7 @@ fn start_state(settings: &Settings, ledger: Arc<Ledger>) -> Part {
 
 fn start_worker(settings: &Settings, worker: Worker, bus: Arc<dyn Bus>) -> Part {
     let settings = settings.worker.clone();
+    metrics().begins(Role::Worker);
     Part::start("the worker", |stop| async move { Ok(worker.run(bus, settings, stop).await?) })
 }
 
@@ -144,7 +159,11 @@ async fn ledger(settings: &Settings, stop: &CancellationToken) -> Result<Option<
     let Some(store) = store else { return Ok(None) };
     tracing::info!(server, "the store is reached");
     let Some(bus) = nats(settings, stop).await? else { return Ok(None) };
-    Ok(Some(Arc::new(Ledger::new(Arc::new(store), bus, settings.rules.get()))))
+    Ok(Some(Arc::new(Ledger::new(
+        Arc::new(MeasuredStore::new(Arc::new(store), "redis")),
+        bus,
+        settings.rules.get(),
+    ))))
 }
 
 /// The bus of an installation; `None` if the process is told to stop before it is reached.
@@ -157,7 +176,7 @@ async fn nats(settings: &Settings, stop: &CancellationToken) -> Result<Option<Ar
         .map_err(|error| wrong(error, format!("nats at {server}")))?;
     let Some(bus) = bus else { return Ok(None) };
     tracing::info!(server, "the bus is reached");
-    Ok(Some(Arc::new(bus)))
+    Ok(Some(Arc::new(MeasuredBus::new(Arc::new(bus), "nats"))))
 }
 
 fn needs(ledger: &Arc<Ledger>) -> Needs {

@@ -168,6 +168,13 @@ impl Store for SimStore {
         swept
     }
 
+    async fn size(&self) -> Result<u64, Error> {
+        self.reach("counting").await?;
+        let size = self.inner.size().await;
+        self.back().await;
+        size
+    }
+
     async fn note(&self, key: &str) -> Result<Option<String>, Error> {
         self.reach("reading a note").await?;
         let note = self.inner.note(key).await;

@@ -39,6 +39,7 @@ macro_rules! for_each_conformance_case {
             finds_what_is_due
             finds_a_moved_timer_at_its_new_time
             forgets_the_timer_of_a_removed_record
+            counts_what_it_holds
             finds_expired_records
             finds_no_more_than_asked_for
             tells_how_long_until_the_next

@@ -151,6 +151,10 @@ impl Store for EmbeddedStore {
         self.write("keeping a note", write).await.map(drop)
     }
 
+    async fn size(&self) -> Result<u64, Error> {
+        self.read("counting records", read::size).await
+    }
+
     fn partitions(&self) -> u16 {
         PARTITIONS
     }

@@ -12,6 +12,7 @@ use longshore_core::{
     lifecycle::{Effect, Input, Rejection, Rules, Step, Write, step},
     names::OperationId,
     record::{Record, TraceContext},
+    telemetry::{Before, metrics},
     time::Time,
 };
 use longshore_proto::internal as pb;
@@ -122,11 +123,11 @@ impl Ledger {
         let mut kept = Vec::new();
         for (item, loaded) in batch.into_iter().zip(self.store.load(&ids).await) {
             match loaded.map_err(Error::from).and_then(|loaded| self.decide(&item, loaded)) {
-                Ok((applied, Some(change))) => {
+                Ok(Decided { before, applied, change: Some(change) }) => {
                     changes.push(change);
-                    decided.push((item, applied));
+                    decided.push((item, applied, before));
                 }
-                Ok((applied, None)) => kept.push((item, applied)),
+                Ok(Decided { applied, change: None, .. }) => kept.push((item, applied)),
                 Err(error) => answers.push((item.place, Err(error))),
             }
         }
@@ -134,12 +135,17 @@ impl Ledger {
         if changes.is_empty() {
             return answers;
         }
-        for ((mut item, applied), verdict) in
+        for ((mut item, applied, before), verdict) in
             decided.into_iter().zip(self.store.commit(changes).await)
         {
             match verdict {
-                Ok(Verdict::Committed) => answers.push((item.place, Ok(applied))),
+                Ok(Verdict::Committed) => {
+                    let Applied { record, write, effects, now, .. } = &applied;
+                    metrics().changed(before, &item.input, record, *write, effects, *now);
+                    answers.push((item.place, Ok(applied)));
+                }
                 Ok(Verdict::Conflict) if item.tries + 1 < TRIES => {
+                    metrics().conflict();
                     item.tries += 1;
                     open.push_front(item);
                 }
@@ -164,11 +170,17 @@ impl Ledger {
         answers
     }
 
-    fn decide(&self, item: &Open, loaded: Loaded) -> Result<(Applied, Option<Change>), Error> {
+    fn decide(&self, item: &Open, loaded: Loaded) -> Result<Decided, Error> {
         let Loaded { now, stored } = loaded;
         let (expected, record) = stored.map(|stored| (stored.revision, stored.record)).unzip();
-        let before = record.as_ref().map_or(Presence::ABSENT, Presence::of);
-        let Step { record, write, effects } = step(record, item.input.clone(), now, &self.rules)?;
+        let was = record.as_ref().map_or(Presence::ABSENT, Presence::of);
+        let before = record.as_ref().map(Before::of);
+        let Step { record, write, effects } = step(record, item.input.clone(), now, &self.rules)
+            .inspect_err(|rejection| {
+                if *rejection == Rejection::Stale {
+                    metrics().fenced();
+                }
+            })?;
 
         // From the clock for a new record: one that comes again under the same id goes on from
         // where the one before ended.
@@ -180,7 +192,8 @@ impl Ledger {
         let mut told = None;
         let (after, presence) = match write {
             Write::Keep => {
-                return Ok((Applied { record, revision, write, effects, told: None, now }, None));
+                let applied = Applied { record, revision, write, effects, told: None, now };
+                return Ok(Decided { before, applied, change: None });
             }
             Write::Put => {
                 let (bytes, shorter) = codec::encode_both(&record);
@@ -197,9 +210,10 @@ impl Ledger {
             expected,
             after,
             create_time: record.create_time,
-            lists: before.changes(presence, &record),
+            lists: was.changes(presence, &record),
         };
-        Ok((Applied { record, revision, write, effects, told, now }, Some(change)))
+        let applied = Applied { record, revision, write, effects, told, now };
+        Ok(Decided { before, applied, change: Some(change) })
     }
 
     /// Tells others what was written. What can't be told now is logged and left to the timer.
@@ -244,6 +258,7 @@ impl Ledger {
     async fn publish(&self, changes: pb::Changes) {
         let message = message(subjects::CHANGES.to_owned(), TraceContext::default(), &changes);
         if let Err(error) = self.bus.publish(message).await {
+            metrics().untold("announce");
             let error = &error as &dyn std::error::Error;
             tracing::warn!(
                 changes = changes.changes.len(),
@@ -287,6 +302,14 @@ struct Open {
     tries: usize,
 }
 
+/// What an input comes to.
+struct Decided {
+    before: Option<Before>,
+    applied: Applied,
+    /// What has to be written for it.
+    change: Option<Change>,
+}
+
 /// Takes the first input of each operation, and leaves the others for a later round.
 fn first_of_each(open: &mut VecDeque<Open>) -> Vec<Open> {
     let mut seen = std::collections::HashSet::new();
@@ -306,5 +329,6 @@ fn log_untold(id: &OperationId, effect: &Effect, error: &bus::Error) {
         Effect::Interrupt { .. } => "interrupt",
         Effect::Announce => "announce",
     };
+    metrics().untold(effect);
     tracing::warn!(%id, effect, error = error as &dyn std::error::Error, "could not tell; the timer will see to it");
 }

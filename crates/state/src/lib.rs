@@ -9,6 +9,7 @@
 pub mod conformance;
 pub mod embedded;
 pub mod ledger;
+pub mod measured;
 pub mod redis;
 mod retry;
 pub mod role;

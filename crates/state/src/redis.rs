@@ -147,6 +147,10 @@ impl Store for RedisStore {
         meta::set_note(&self.connection, key, value).await
     }
 
+    async fn size(&self) -> Result<u64, Error> {
+        timers::size(self).await
+    }
+
     fn partitions(&self) -> u16 {
         self.keys.partitions
     }

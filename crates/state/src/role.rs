@@ -3,6 +3,7 @@
 
 mod claims;
 mod recorder;
+mod survey;
 mod timers;
 
 use std::{sync::Arc, time::Duration};
@@ -46,6 +47,7 @@ pub async fn run(ledger: Arc<Ledger>, settings: Settings, shutdown: Cancellation
     }
     tasks.spawn(recorder::record(ledger.clone(), settings.clone(), shutdown.clone()));
     tasks.spawn(timers::fire(ledger.clone(), settings.clone(), shutdown.clone()));
+    tasks.spawn(survey::survey(ledger.clone(), shutdown.clone()));
     tasks.spawn(timers::watch_for_loss(ledger, settings.batch, shutdown));
     tasks.close();
     tasks.wait().await;

@@ -190,6 +190,9 @@ pub trait Store: Send + Sync + 'static {
     /// Keeps a note.
     async fn set_note(&self, key: &str, value: &str) -> Result<(), Error>;
 
+    /// How many records there are. It costs the same however many.
+    async fn size(&self) -> Result<u64, Error>;
+
     /// Over how many partitions operations are spread: fixed when the store is first used.
     fn partitions(&self) -> u16;
 

@@ -16,7 +16,10 @@ mod running;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use longshore_bus::Bus;
-use longshore_core::names::{JobType, WorkerInstance};
+use longshore_core::{
+    names::{JobType, WorkerInstance},
+    telemetry::metrics,
+};
 use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -97,6 +100,9 @@ impl Shared {
         keepers.spawn(self.until_halt(outbox::run(bus, instance, letters)));
 
         tracing::info!(worker = %self.instance, jobs = jobs.len(), "the worker is ready");
+        let concurrency = jobs.iter().map(|job| job.concurrency).sum::<usize>();
+        let slots = concurrency.min(self.slots.available_permits()) as u64;
+        metrics().slots(slots, jobs.iter().map(|job| job.job_type.as_str()));
         let queues = TaskTracker::new();
         let idle = jobs.is_empty();
         for job in jobs {

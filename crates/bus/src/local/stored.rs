@@ -31,7 +31,17 @@ struct Lane {
 
 struct Kept {
     message: Message,
+    since: Instant,
     held_until: Option<Instant>,
+}
+
+/// A message that a consumer takes.
+pub(super) struct Taken {
+    pub(super) lane: String,
+    pub(super) id: u64,
+    pub(super) message: Message,
+    /// When it came.
+    pub(super) since: Instant,
 }
 
 impl Stored {
@@ -49,7 +59,8 @@ impl Stored {
         }
         self.last_id += 1;
         let lane = self.lanes.entry(lane.to_owned()).or_default();
-        lane.messages.insert(self.last_id, Kept { message, held_until: None });
+        lane.messages
+            .insert(self.last_id, Kept { message, since: Instant::now(), held_until: None });
         lane.free.insert(self.last_id);
         Ok(())
     }
@@ -62,7 +73,7 @@ impl Stored {
         max: usize,
         now: Instant,
         until: Instant,
-    ) -> (Vec<(String, u64, Message)>, Option<Instant>) {
+    ) -> (Vec<Taken>, Option<Instant>) {
         let mut taken = Vec::new();
         let mut due: Option<Instant> = None;
         for name in lanes {
@@ -71,7 +82,8 @@ impl Stored {
             while taken.len() < max
                 && let Some(id) = lane.free.pop_first()
             {
-                taken.extend(lane.hold(id, until).map(|message| (name.clone(), id, message)));
+                let (held, name) = (lane.hold(id, until), name.clone());
+                taken.extend(held.map(|(message, since)| Taken { lane: name, id, message, since }));
             }
             let first = lane.held.first().map(|(until, _)| *until);
             due = due.into_iter().chain(first).min();
@@ -104,6 +116,11 @@ impl Stored {
         let mut kept = self.lanes.get(lane)?.messages.values();
         kept.find(|kept| kept.message.subject == subject).map(|kept| kept.message.payload.clone())
     }
+
+    pub(super) fn depths(&self) -> BTreeMap<String, u64> {
+        let hints = self.lanes.iter().filter(|(name, _)| *name != EVENTS_LANE);
+        hints.map(|(name, lane)| (name.clone(), lane.messages.len() as u64)).collect()
+    }
 }
 
 impl Lane {
@@ -120,12 +137,12 @@ impl Lane {
         }
     }
 
-    fn hold(&mut self, id: u64, until: Instant) -> Option<Message> {
+    fn hold(&mut self, id: u64, until: Instant) -> Option<(Message, Instant)> {
         let kept = self.messages.get_mut(&id)?;
         if let Some(before) = kept.held_until.replace(until) {
             self.held.remove(&(before, id));
         }
         self.held.insert((until, id));
-        Some(kept.message.clone())
+        Some((kept.message.clone(), kept.since))
     }
 }

@@ -7,7 +7,12 @@
 //! gets a request for one message that waits; as long as that is not answered, the lane needs not
 //! be asked again. The last thing done when nothing was found is therefore just to wait.
 
-use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, SystemTime},
+};
 
 use async_nats::Message;
 use async_trait::async_trait;
@@ -296,8 +301,20 @@ async fn next_message(lanes: &mut [Lane]) -> Option<(usize, Message)> {
 
 fn delivery(link: &Arc<Link>, mut message: Message) -> Option<Delivery> {
     let subject = message.reply.take()?.into_string();
+    let waited = stored(&subject)
+        .and_then(|stored| SystemTime::now().duration_since(stored).ok())
+        .unwrap_or_default();
     let handle = Box::new(NatsSettle { subject, link: link.clone() });
-    Some(Delivery { message: headers::message(message), handle })
+    Some(Delivery { waited, message: headers::message(message), handle })
+}
+
+/// When the stream stored a message, by the server's clock: its subject for acknowledgements says
+/// so, `$JS.ACK.STREAM.CONSUMER.TRIES.STREAM_SEQ.CONSUMER_SEQ.NANOS.PENDING` or, with a domain and
+/// an account before the stream's name, a longer one.
+fn stored(subject: &str) -> Option<SystemTime> {
+    let place = if subject.split('.').count() == 9 { 7 } else { 9 };
+    let nanos = subject.split('.').nth(place)?.parse().ok()?;
+    Some(SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos))
 }
 
 struct NatsSettle {

@@ -1,6 +1,6 @@
 //! The streams and their consumers: made when they don't exist, whoever comes first.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
@@ -206,6 +206,26 @@ pub(super) async fn oldest(link: &Link, subject: &str) -> Result<Option<Bytes>, 
             }
             Err(trouble.into_error(doing))
         }
+    }
+}
+
+/// How many messages the stream of hints holds, by subject.
+pub(super) async fn depths(link: &Link) -> Result<BTreeMap<String, u64>, Error> {
+    #[derive(Deserialize)]
+    struct Info {
+        state: Depths,
+    }
+    #[derive(Deserialize)]
+    struct Depths {
+        // Absent if there are none.
+        #[serde(default)]
+        subjects: BTreeMap<String, u64>,
+    }
+    let body = json!({ "subjects_filter": subjects::JOBS });
+    let info = format!("STREAM.INFO.{}", subjects::JOBS_STREAM);
+    match api::request::<Info>(link, &info, &body).await {
+        Ok(info) => Ok(info.state.subjects),
+        Err(trouble) => Err(trouble.into_error("look how long the queues are")),
     }
 }
 

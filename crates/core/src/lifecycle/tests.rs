@@ -39,7 +39,7 @@ fn worker(name: &str) -> WorkerInstance {
     WorkerInstance::parse(&format!("{name}.boot")).unwrap()
 }
 
-fn job() -> Job {
+pub(crate) fn job() -> Job {
     Job {
         job_type: JobType::parse("hash").unwrap(),
         input: Some(payload("input")),

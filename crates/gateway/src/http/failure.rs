@@ -64,6 +64,11 @@ impl Failure {
         }
     }
 
+    /// The canonical code.
+    pub(crate) fn code(&self) -> rpc::Code {
+        rpc::Code::try_from(self.status.code).unwrap_or(rpc::Code::Unknown)
+    }
+
     /// The answer to a client's question of what is allowed.
     pub(crate) fn into_options(self, system: &System) -> Response {
         match self.allow {
@@ -89,7 +94,7 @@ impl Failure {
 
     /// `{"error": …}`.
     pub(crate) fn to_json(&self, system: &System) -> Value {
-        let code = rpc::Code::try_from(self.status.code).unwrap_or(rpc::Code::Unknown);
+        let code = self.code();
         let mut error = json!({"code": self.code.as_u16(), "message": self.status.message});
         if system.has_legacy_errors {
             let legacy = json!({"message": self.status.message, "domain": "global", "reason": legacy_reason(code)});

@@ -45,6 +45,19 @@ impl Rpc {
         }
     }
 
+    /// Its full name, as gRPC's paths have it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::List => "google.longrunning.Operations/ListOperations",
+            Self::Get => "google.longrunning.Operations/GetOperation",
+            Self::Wait => "google.longrunning.Operations/WaitOperation",
+            Self::Delete => "google.longrunning.Operations/DeleteOperation",
+            Self::Cancel => "google.longrunning.Operations/CancelOperation",
+            Self::Run => "longshore.v1.Jobs/RunJob",
+            Self::Watch => "longshore.v1.Jobs/WatchOperation",
+        }
+    }
+
     /// Calls the method just as gRPC does.
     pub(crate) async fn call(self, api: &Api, call: Call) -> Result<Answer, Status> {
         match self {

@@ -1,7 +1,7 @@
 //! A store and a bus that fail when a test tells them to.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst},
@@ -171,6 +171,10 @@ impl Store for FaultyStore {
         self.inner.sweep(from, limit).await
     }
 
+    async fn size(&self) -> Result<u64, Error> {
+        self.inner.size().await
+    }
+
     async fn note(&self, key: &str) -> Result<Option<String>, Error> {
         self.up()?;
         if self.lost.lock().unwrap().contains(&0) {
@@ -263,6 +267,10 @@ impl Bus for FaultyBus {
 
     async fn oldest(&self, subject: &str) -> Result<Option<Bytes>, longshore_bus::Error> {
         self.inner.oldest(subject).await
+    }
+
+    async fn depths(&self) -> Result<BTreeMap<String, u64>, longshore_bus::Error> {
+        self.inner.depths().await
     }
 
     fn status(&self) -> watch::Receiver<Status> {

@@ -1,7 +1,9 @@
 //! The roles as separate processes on real servers, several of each, with what breaks at night.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
+mod metrics;
 mod processes;
+mod scrape;
 mod traces;
 
 use std::time::Duration;

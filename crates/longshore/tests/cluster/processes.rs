@@ -2,12 +2,15 @@
 
 use std::{
     fs::File,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
 };
 
-use longshore_testkit::{NatsServer, RedisServer, eventually};
+use longshore_testkit::{NatsServer, RedisServer, eventually, free_port};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tonic::transport::{Channel, Endpoint};
@@ -24,6 +27,9 @@ concurrency = 4
 
 [jobs.trace]
 command = ["sh", "-c", "cat > /dev/null; printf '\"%s\"' $TRACEPARENT"]
+
+[jobs.fails]
+command = ["sh", "-c", "cat > /dev/null; exit 75"]
 
 [jobs.stuck]
 command = ["sh", "-c", "cat > /dev/null; echo '{\"message\": \"at it\"}' >&3; sleep 600"]
@@ -42,6 +48,8 @@ pub(crate) struct Cluster {
 struct Role {
     name: String,
     log: PathBuf,
+    /// Where it answers the platform.
+    admin: String,
     child: Child,
 }
 
@@ -75,8 +83,7 @@ impl Cluster {
     }
 
     fn start_gateway(&mut self, number: usize) {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let listen = format!("127.0.0.1:{port}");
+        let listen = format!("127.0.0.1:{}", free_port());
         let (redis, nats) = (self.redis.url(), self.nats.url());
         let arguments = ["gateway", "--listen", &listen, "--redis", &redis, "--nats", &nats];
         self.start_role(&format!("gateway-{number}"), &arguments);
@@ -96,8 +103,10 @@ impl Cluster {
 
     fn start_role(&mut self, name: &str, arguments: &[&str]) {
         let log = self.dir.path().join(format!("{name}.log"));
+        let admin = format!("127.0.0.1:{}", free_port());
         let child = Command::new(env!("CARGO_BIN_EXE_longshore"))
             .args(arguments)
+            .args(["--admin-listen", &admin])
             .env("LONGSHORE_RULES__LEASE", "2s")
             .env("LONGSHORE_RULES__HINT_CHECK", "2s")
             .env("LONGSHORE_WORKER__NAME", name)
@@ -108,7 +117,7 @@ impl Cluster {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        self.roles.push(Role { name: name.to_owned(), log, child });
+        self.roles.push(Role { name: name.to_owned(), log, admin, child });
     }
 
     /// A connection to a gateway, once it serves.
@@ -127,13 +136,33 @@ impl Cluster {
     /// SIGTERM, and its exit.
     pub(crate) async fn terminate(&mut self, name: &str) -> std::process::ExitStatus {
         let role = self.roles.iter_mut().find(|role| role.name == name).unwrap();
-        let pid = nix::unistd::Pid::from_raw(role.child.id().unwrap().try_into().unwrap());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        role.signal(Signal::SIGTERM);
         role.child.wait().await.unwrap()
+    }
+
+    /// SIGSTOP or SIGCONT.
+    pub(crate) fn signal(&self, name: &str, signal: Signal) {
+        self.roles.iter().find(|role| role.name == name).unwrap().signal(signal);
+    }
+
+    /// The roles' names, and where they answer the platform.
+    pub(crate) fn admins(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.roles.iter().map(|role| (role.name.as_str(), role.admin.as_str()))
+    }
+
+    /// Where a gateway serves the API: host and port.
+    pub(crate) fn gateway(&self, gateway: usize) -> &str {
+        self.gateways[gateway].trim_start_matches("http://")
     }
 
     pub(crate) fn path(&self) -> &Path {
         self.dir.path()
+    }
+}
+
+impl Role {
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().unwrap().try_into().unwrap()), signal).unwrap();
     }
 }
 

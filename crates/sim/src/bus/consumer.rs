@@ -40,7 +40,8 @@ impl SimConsumer {
                     let (hub, gate, lane) = (self.hub.clone(), self.gate.clone(), name.clone());
                     let message = kept.message.clone();
                     let handle = SimSettle { hub, gate, lane, id: *id, message: message.clone() };
-                    taken.push(Delivery { message, handle: Box::new(handle) });
+                    let waited = Duration::ZERO;
+                    taken.push(Delivery { waited, message, handle: Box::new(handle) });
                 }
                 next = next.into_iter().chain([kept.free]).min();
             }

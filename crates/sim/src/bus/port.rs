@@ -1,6 +1,6 @@
 //! The bus as one process reaches it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -161,6 +161,17 @@ impl Bus for Port {
             .and_then(|lane| lane.values().next().map(|kept| kept.message.payload.clone()));
         self.gate.pass().await;
         Ok(oldest)
+    }
+
+    async fn depths(&self) -> Result<BTreeMap<String, u64>, Error> {
+        self.reach().await?;
+        let depths = {
+            let state = self.hub.state();
+            let hints = state.lanes.iter().filter(|(name, _)| name.as_str() != EVENTS);
+            hints.map(|(name, lane)| (name.clone(), lane.len() as u64)).collect()
+        };
+        self.gate.pass().await;
+        Ok(depths)
     }
 
     fn status(&self) -> watch::Receiver<Status> {

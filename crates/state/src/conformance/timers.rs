@@ -63,6 +63,18 @@ pub async fn forgets_the_timer_of_a_removed_record(store: &dyn Store) {
     assert_eq!((found.ids, found.next), (Vec::new(), None));
 }
 
+/// Every record counts, whatever became of its operation.
+pub async fn counts_what_it_holds(store: &dyn Store) {
+    let size = async || store.size().await.expect("the store counts");
+    assert_eq!(size().await, 0);
+    let now = now(store).await;
+    let first = create(store, queued("a", at(1), now)).await;
+    create(store, done(&queued("a", at(2), now), now + HOUR)).await;
+    assert_eq!(size().await, 2);
+    remove(store, &first).await;
+    assert_eq!(size().await, 1);
+}
+
 /// A record that is done is due when its time to be kept is over.
 pub async fn finds_expired_records(store: &dyn Store) {
     let now = now(store).await;

@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 use longshore_core::{index::Index, names::OperationId, time::Time};
-use redb::{ReadOnlyTable, ReadableDatabase, ReadableTable};
+use redb::{ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
 use super::tables::{
     LISTS, META, RECORDS, Row, TIMERS, id_in_list, list_end, list_key, list_prefix, timer_of,
@@ -91,6 +91,10 @@ pub(super) fn sweep(
         ids.extend(OperationId::parse(key.value()));
     }
     Ok((ids, None))
+}
+
+pub(super) fn size(database: &redb::Database) -> Found<u64> {
+    Ok(database.begin_read()?.open_table(RECORDS)?.len()?)
 }
 
 pub(super) fn note(database: &redb::Database, key: &str) -> Found<Option<String>> {

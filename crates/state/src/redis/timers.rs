@@ -2,9 +2,9 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use longshore_core::{names::OperationId, time::Time};
-use redis::{RedisResult, Value, cmd};
+use redis::{RedisResult, Value, cmd, from_redis_value};
 
 use super::{
     RedisStore,
@@ -30,6 +30,23 @@ pub(super) async fn due(store: &RedisStore, limit: usize) -> Result<Due, Error> 
     fastrand::shuffle(&mut late);
     let found = found(store, &late, limit).await.map_err(error::at("fetching due timers"))?;
     Ok(Due { ids: in_turns(found, limit), next: None })
+}
+
+/// How many timers there are: one for each record.
+pub(super) async fn size(store: &RedisStore) -> Result<u64, Error> {
+    let lanes = store.lanes(0..store.keys.partitions);
+    let answers = try_join_all(lanes.iter().map(|lane| {
+        store.ask(lane, |partition| vec![cmd("ZCARD").arg(store.keys.timer(partition)).take()])
+    }));
+    let counted = |lanes: Vec<Vec<Answers>>| -> RedisResult<u64> {
+        let mut records = 0;
+        for answers in lanes.into_iter().flatten() {
+            let value = answers.values?.into_iter().next().ok_or_else(senseless)?;
+            records += from_redis_value::<u64>(value)?;
+        }
+        Ok(records)
+    };
+    answers.await.and_then(counted).map_err(error::at("counting records"))
 }
 
 /// The first timer of a partition.

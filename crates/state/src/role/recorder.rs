@@ -9,7 +9,7 @@ use longshore_core::{
 };
 use longshore_proto::internal::{Event, Events, event};
 use prost::Message;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Span;
 
@@ -53,6 +53,7 @@ pub(super) async fn record(ledger: Arc<Ledger>, settings: Settings, shutdown: Ca
 }
 
 async fn apply(ledger: &Ledger, batch: Vec<Delivery>) {
+    let begun = Instant::now();
     let mut inputs = Vec::new();
     let mut spans = Vec::new();
     // The place of each event's delivery.
@@ -95,6 +96,9 @@ async fn apply(ledger: &Ledger, batch: Vec<Delivery>) {
     // First the world: who waits for the end is not to wait for our acknowledgement.
     ledger.perform_all(&recorded).await;
     drop(spans);
+    for (delivery, _) in batch.iter().zip(&again).filter(|(_, again)| !**again) {
+        telemetry::metrics().event_applied(delivery.waited + begun.elapsed());
+    }
     let settled = batch.into_iter().zip(again).map(|(delivery, again)| settle(delivery, again));
     join_all(settled).await;
 }

@@ -44,7 +44,8 @@ pub(super) async fn run(
 ) {
     let given = Given { asked, span: span(grant.lease) };
     let attempt = grant.attempt;
-    let Some(mut tenure) = shared.running.enter(&id, attempt, given).await else {
+    let Some(mut tenure) = shared.running.enter(&id, attempt, job.job_type.as_str(), given).await
+    else {
         tracing::warn!(%id, attempt, "granted what runs here already");
         return;
     };
@@ -69,7 +70,10 @@ pub(super) async fn run(
     let context = Context::new(name, Arc::new(what), attempt, grant.failures, trace.clone());
     let reporter = Reporter { shared, id, attempt, claim, trace };
     async {
-        if let Some(outcome) = perform(&reporter, &job, &context, &mut tenure).await {
+        let outcome = perform(&reporter, &job, &context, &mut tenure).await;
+        let ended = ended(outcome.as_ref(), context.stop_reason());
+        telemetry::metrics().attempt_ended(job.job_type.as_str(), ended);
+        if let Some(outcome) = outcome {
             reporter.outcome(&mut tenure, event(outcome, &context)).await;
         }
     }
@@ -117,6 +121,7 @@ async fn perform(
         Ending::Returned(outcome) => outcome,
         Ending::Lost => {
             end(handler).await;
+            telemetry::metrics().lease_lost();
             tracing::warn!("the lease is over: the job was stopped");
             return None;
         }
@@ -187,6 +192,18 @@ fn said(panic: &(dyn Any + Send)) -> &str {
         (Some(text), _) => text,
         (None, Some(text)) => text,
         (None, None) => "without a word",
+    }
+}
+
+/// How an attempt ended, as it is counted.
+fn ended(outcome: Option<&Outcome>, stopped: Option<StopReason>) -> &'static str {
+    match (outcome, stopped) {
+        (None, _) => "lost",
+        (Some(Ok(_)), _) => "succeeded",
+        (Some(Err(_)), None) => "failed",
+        (Some(Err(_)), Some(StopReason::Cancelled)) => "cancelled",
+        (Some(Err(_)), Some(StopReason::TimedOut)) => "timed_out",
+        (Some(Err(_)), Some(StopReason::Draining)) => "handed_back",
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, future::pending, sync::Arc, time::Duration};
 
 use longshore_bus as bus;
-use longshore_core::{codec, names::OperationId, record::TraceContext};
+use longshore_core::{codec, names::OperationId, record::TraceContext, telemetry};
 use longshore_proto::{
     internal::{Event, event},
     rpc::Code,
@@ -52,6 +52,7 @@ impl Reporter {
             let stored = tokio::select! {
                 biased;
                 () = tenure.lost() => {
+                    telemetry::metrics().lease_lost();
                     tracing::warn!("the end of the attempt goes unreported: it is not ours any more");
                     return;
                 }

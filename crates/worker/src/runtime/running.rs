@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use longshore_core::names::OperationId;
+use longshore_core::{
+    names::OperationId,
+    telemetry::{Slot, metrics},
+};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep_until},
@@ -82,6 +85,7 @@ pub(super) struct Tenure {
     /// Somebody asked for the attempt to stop.
     pub(super) cancel: CancellationToken,
     ended: CancellationToken,
+    _slot: Slot,
 }
 
 impl Running {
@@ -91,6 +95,7 @@ impl Running {
         self: &Arc<Self>,
         id: &OperationId,
         attempt: u32,
+        job_type: &str,
         given: Given,
     ) -> Option<Tenure> {
         loop {
@@ -113,6 +118,7 @@ impl Running {
                             lease: entry.lease.subscribe(),
                             cancel: entry.cancel.clone(),
                             ended: entry.ended.clone(),
+                            _slot: metrics().slot(job_type),
                         };
                         if state.early.iter().any(|early| (&early.0, early.1) == (id, attempt)) {
                             entry.cancel.cancel();
@@ -247,7 +253,7 @@ mod tests {
         let running = Arc::new(Running::default());
         let id = OperationId::random();
         let start = Instant::now();
-        let mut tenure = running.enter(&id, 1, given(30_000)).await.unwrap();
+        let mut tenure = running.enter(&id, 1, "work", given(30_000)).await.unwrap();
 
         assert_eq!(running.due().await, (vec![(id.clone(), 1)], Duration::from_secs(30)));
         assert_eq!(start.elapsed(), Duration::from_secs(10));
@@ -260,11 +266,11 @@ mod tests {
     async fn the_same_attempt_enters_once() {
         let running = Arc::new(Running::default());
         let id = OperationId::random();
-        let tenure = running.enter(&id, 2, given(1000)).await.unwrap();
-        assert!(running.enter(&id, 2, given(1000)).await.is_none());
-        assert!(running.enter(&id, 1, given(1000)).await.is_none());
+        let tenure = running.enter(&id, 2, "work", given(1000)).await.unwrap();
+        assert!(running.enter(&id, 2, "work", given(1000)).await.is_none());
+        assert!(running.enter(&id, 1, "work", given(1000)).await.is_none());
         drop(tenure);
-        assert!(running.enter(&id, 3, given(1000)).await.is_some());
+        assert!(running.enter(&id, 3, "work", given(1000)).await.is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -275,16 +281,16 @@ mod tests {
             running.cancel(&id, attempt);
         }
         assert_eq!(running.state().early.len(), EARLY);
-        assert!(running.enter(&id, 999, given(1000)).await.unwrap().cancel.is_cancelled());
-        assert!(!running.enter(&id, 1, given(1000)).await.unwrap().cancel.is_cancelled());
+        assert!(running.enter(&id, 999, "work", given(1000)).await.unwrap().cancel.is_cancelled());
+        assert!(!running.enter(&id, 1, "work", given(1000)).await.unwrap().cancel.is_cancelled());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_later_attempt_waits_until_the_earlier_has_stopped() {
         let running = Arc::new(Running::default());
         let id = OperationId::random();
-        let mut earlier = running.enter(&id, 1, given(1000)).await.unwrap();
-        let mut later = Box::pin(running.enter(&id, 2, given(1000)));
+        let mut earlier = running.enter(&id, 1, "work", given(1000)).await.unwrap();
+        let mut later = Box::pin(running.enter(&id, 2, "work", given(1000)));
         assert!(later.as_mut().now_or_never().is_none());
         earlier.over().await;
         assert!(later.as_mut().now_or_never().is_none(), "it is told to stop, but has not");

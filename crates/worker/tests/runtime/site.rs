@@ -238,6 +238,10 @@ impl Bus for Faulty {
         self.inner.oldest(subject).await
     }
 
+    async fn depths(&self) -> Result<BTreeMap<String, u64>, Error> {
+        self.inner.depths().await
+    }
+
     fn status(&self) -> watch::Receiver<Status> {
         self.inner.status()
     }
