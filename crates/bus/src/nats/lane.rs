@@ -15,9 +15,10 @@ use crate::Error;
 /// How long a request waits at the server.
 const EXPIRES: Duration = Duration::from_secs(30);
 /// How often the server says that it still knows a waiting request.
-const HEARTBEAT: Duration = Duration::from_secs(10);
-/// A waiting request of which nothing was heard for so long is lost.
-const SILENCE: Duration = Duration::from_secs(25);
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// A waiting request of which nothing was heard for so long is lost: two heartbeats and some. A
+/// cluster that elects a leader for the consumer loses requests without a word.
+const SILENCE: Duration = Duration::from_secs(12);
 /// How long the answer to a request that does not wait may take. A server that had a message and
 /// gave it to another before it got here says nothing at all (2.9).
 const ANSWER: Duration = Duration::from_millis(200);

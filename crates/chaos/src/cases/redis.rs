@@ -114,7 +114,7 @@ async fn out_of_memory(scene: Scene) -> Result<()> {
     let nats = NatsServer::start().await;
     let mut site = Site::start(&scene, Plan::on(redis.url(), nats.url())).await?;
     let client = site.client();
-    let running = client.submit(&Job::new(1).millis(1000)).await?;
+    let running = client.submit(&Job::new(1).millis(8000)).await?;
     site.attempts().started(&running.name, 1, PATIENCE).await;
     redis.cli(&["CONFIG", "SET", "maxmemory", "1"]).await;
 
