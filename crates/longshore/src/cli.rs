@@ -69,7 +69,9 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::{CommandFactory, Parser};
+    use std::{fs, path::Path};
+
+    use clap::{CommandFactory, Parser, error::ErrorKind};
 
     use super::{Cli, Command};
 
@@ -95,6 +97,56 @@ mod tests {
         };
         assert_eq!(parse("abc"), "operations/abc");
         assert_eq!(parse("projects/p/operations/abc"), "projects/p/operations/abc");
+    }
+
+    /// The command lines in the code blocks of a document. Outlines of what can be said, with
+    /// brackets and bars, are none.
+    fn command_lines(text: &str) -> Vec<Vec<String>> {
+        let mut fenced = false;
+        let mut code = String::new();
+        for line in text.lines() {
+            if line.starts_with("```") {
+                fenced = !fenced;
+            } else if fenced || line.starts_with("    ") {
+                code += line.trim().strip_suffix('\\').unwrap_or(&format!("{}\n", line.trim()));
+            }
+        }
+        let lines = code.lines().filter_map(|line| {
+            let line = line.strip_prefix("./target/release/").unwrap_or(line);
+            // What is done, behind the command in a column of its own.
+            let line = line.split("   ").next()?;
+            let is_outline = [" [", "…", "dev|", "run|"].iter().any(|part| line.contains(part));
+            if is_outline || !line.starts_with("longshore ") {
+                return None;
+            }
+            let words = shlex::split(line).unwrap_or_else(|| panic!("open quotes: {line}"));
+            let end =
+                words.iter().position(|word| matches!(&**word, "|" | ">" | "2>" | "&" | "||"));
+            Some(words[..end.unwrap_or(words.len())].to_vec())
+        });
+        lines.collect()
+    }
+
+    #[test]
+    fn the_documents_speak_of_commands_that_there_are() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let docs = ["docs", "docs/runbooks", "examples", "."].iter();
+        let files = docs.filter_map(|dir| fs::read_dir(root.join(dir)).ok()).flatten();
+        let mut count = 0;
+        for file in files.map(|file| file.unwrap().path()) {
+            if file.extension().is_none_or(|extension| extension != "md") {
+                continue;
+            }
+            for words in command_lines(&fs::read_to_string(&file).unwrap()) {
+                count += 1;
+                match Cli::try_parse_from(&words) {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == ErrorKind::DisplayHelp => {}
+                    Err(error) => panic!("{}: {}: {error}", file.display(), words.join(" ")),
+                }
+            }
+        }
+        assert!(count > 20, "only {count} command lines were found");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod client;
 mod demo;
+mod documents;
 mod process;
 mod roles;
 mod types;

@@ -138,6 +138,11 @@ impl Dev {
     pub(crate) fn at(home: TempDir, flags: &[&str]) -> Self {
         let jobs = home.path().join("jobs.toml");
         fs::write(&jobs, JOBS).unwrap();
+        Self::with_jobs(home, &jobs, flags)
+    }
+
+    /// With the jobs of a file.
+    pub(crate) fn with_jobs(home: TempDir, jobs: &Path, flags: &[&str]) -> Self {
         let mut command = longshore();
         command.env("LONGSHORE_WORKER__DRAIN_TIMEOUT", "2s");
         command.args(["dev", "--listen", "127.0.0.1:0", "--jobs"]).arg(jobs).args(flags);

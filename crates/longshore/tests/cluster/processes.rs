@@ -61,23 +61,32 @@ impl Cluster {
 
     /// The same with settings of the test's own, as variables.
     pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
+        let mut cluster = Self::without_workers(NatsServer::start().await, 2, settings).await;
+        for number in 1..=3 {
+            cluster.start_worker(number);
+        }
+        for gateway in 0..2 {
+            cluster.channel(gateway).await;
+        }
+        cluster
+    }
+
+    /// So many gateways and state replicas on a NATS of the test's own.
+    pub(crate) async fn without_workers(
+        nats: NatsServer,
+        replicas: usize,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let redis = RedisServer::start_with(&["--appendonly", "yes"]).await;
-        let nats = NatsServer::start().await;
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("jobs.toml"), JOBS).unwrap();
         let settings =
             settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let (roles, gateways) = (Vec::new(), Vec::new());
         let mut cluster = Self { redis, nats, dir, settings, roles, gateways };
-        for number in 1..=2 {
+        for number in 1..=replicas {
             cluster.start_gateway(number);
             cluster.start_state(number);
-        }
-        for number in 1..=3 {
-            cluster.start_worker(number);
-        }
-        for gateway in 0..2 {
-            cluster.channel(gateway).await;
         }
         cluster
     }
@@ -96,9 +105,20 @@ impl Cluster {
     }
 
     pub(crate) fn start_worker(&mut self, number: usize) {
-        let jobs = self.dir.path().join("jobs.toml");
-        let (nats, jobs) = (self.nats.url(), jobs.to_string_lossy().into_owned());
-        self.start_role(&format!("worker-{number}"), &["worker", "--nats", &nats, "--jobs", &jobs]);
+        let nats = self.nats.url();
+        self.start_worker_at(&format!("worker-{number}"), &nats, "jobs.toml");
+    }
+
+    /// A worker that reaches NATS by this URL, and offers the jobs of this file.
+    pub(crate) fn start_worker_at(&mut self, name: &str, nats: &str, jobs: &str) {
+        let jobs = self.dir.path().join(jobs).to_string_lossy().into_owned();
+        self.start_role(name, &["worker", "--nats", nats, "--jobs", &jobs]);
+    }
+
+    /// What a role has logged.
+    pub(crate) fn log(&self, name: &str) -> String {
+        let role = self.roles.iter().find(|role| role.name == name).unwrap();
+        std::fs::read_to_string(&role.log).unwrap()
     }
 
     fn start_role(&mut self, name: &str, arguments: &[&str]) {
