@@ -1,6 +1,8 @@
 //! The shell around the lifecycle: load, step, commit if the revision is unchanged (else load
 //! again), then perform the effects. Every change of a record goes through here.
 
+mod untold;
+
 use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
@@ -17,6 +19,7 @@ use longshore_core::{
 };
 use longshore_proto::internal as pb;
 
+use self::untold::Untold;
 use crate::store::{self, After, Change, Loaded, Store, Verdict};
 
 /// How often a change is tried before the operation counts as contended.
@@ -60,12 +63,13 @@ pub struct Ledger {
     store: Arc<dyn Store>,
     bus: Arc<dyn Bus>,
     rules: Rules,
+    untold: Untold,
 }
 
 impl Ledger {
     /// A ledger over a store, which tells others by a bus.
     pub fn new(store: Arc<dyn Store>, bus: Arc<dyn Bus>, rules: Rules) -> Self {
-        Self { store, bus, rules }
+        Self { store, bus, rules, untold: Untold::default() }
     }
 
     /// The store beneath, for reading.
@@ -274,8 +278,12 @@ impl Ledger {
             Effect::Dispatch { queue, priority, time } => {
                 let hint = pb::Hint { id: record.id.to_string(), time: time.as_micros() };
                 let subject = subjects::job(queue, *priority);
-                let trace = record.job.trace.clone();
-                self.bus.enqueue(message(subject, trace, &hint)).await
+                let hint = message(subject, record.job.trace.clone(), &hint);
+                let told = self.bus.enqueue(hint.clone()).await;
+                if matches!(told, Err(bus::Error::Unavailable { .. })) {
+                    self.untold.send_later(&self.bus, hint);
+                }
+                told
             }
             Effect::Interrupt { worker, attempt } => {
                 let interrupt = pb::Interrupt { id: record.id.to_string(), attempt: *attempt };

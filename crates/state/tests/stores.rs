@@ -1,4 +1,4 @@
-//! The stores: the conformance suite, and what each has to stand on its own.
+//! The stores: the conformance suite, and what each has to stand on its own; the ledger on them.
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
@@ -18,6 +18,8 @@ mod cluster;
 mod durable;
 #[path = "stores/embedded.rs"]
 mod embedded;
+#[path = "stores/ledger.rs"]
+mod ledger;
 #[path = "stores/redis.rs"]
 mod redis;
 #[path = "stores/sentinel.rs"]
