@@ -3,10 +3,8 @@ and in it what a proxy in front of long calls has to do."""
 
 import json
 import os
-import re
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -16,95 +14,14 @@ import grpc
 import pytest
 import yaml
 
-from conftest import BINARY, CHART, ROOT
-
-# A ceiling for what happens at all, on a machine under load.
-CEILING = 240
+from conftest import BINARY, CHART
+from topology import CEILING, Site, eventually
 
 pytestmark = [
     pytest.mark.timeout(900),
     pytest.mark.skipif(shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") is None,
                        reason="there is no nginx"),
 ]
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def eventually(check):
-    """What a check returns as soon as it is something."""
-    deadline = time.monotonic() + CEILING
-    while True:
-        found = check()
-        if found:
-            return found
-        assert time.monotonic() < deadline, check
-        time.sleep(0.2)
-
-
-class Site:
-    """A running topology."""
-
-    def __init__(self, folder):
-        self.http, self.grpc = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
-        port = lambda url: url.rsplit(":")[-1]
-        command = [os.environ["LONGSHORE_XTASK"], "up", "--http", port(self.http), "--grpc", port(self.grpc),
-                   "--data", str(folder)]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        self.said, self.lines = [], threading.Condition()
-        threading.Thread(target=self._read, daemon=True).start()
-        self.told("Longshore is up")
-        self.urls = dict(re.findall(r"^(\S+(?: admin)?) +(\S+(?: http\S+)?)$", "\n".join(self.said), re.M))
-        self.ids = dict(re.findall(r"(\S+)=(\d+)", next(line for line in self.said if line.startswith("processes"))))
-
-    def _read(self):
-        for line in self.process.stdout:
-            with self.lines:
-                self.said.append(line.rstrip())
-                self.lines.notify_all()
-        with self.lines:
-            self.said.append("(it has ended)")
-            self.lines.notify_all()
-
-    def told(self, text):
-        """Waits for a line with this text."""
-        ended = lambda: self.said and self.said[-1] == "(it has ended)"
-        with self.lines:
-            assert self.lines.wait_for(lambda: ended() or any(text in line for line in self.said), CEILING), self.said
-            assert any(text in line for line in self.said), self.said
-
-    def longshore(self, *arguments):
-        """A client command, by gRPC through the proxy."""
-        environment = {"PATH": os.environ["PATH"], "LONGSHORE_SERVER": self.grpc}
-        return subprocess.run([BINARY, *arguments], env=environment, capture_output=True, text=True, timeout=CEILING)
-
-    def submit(self, job, value):
-        done = self.longshore("run", job, "--input", json.dumps(value), "-o", "name")
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    def follow(self, *arguments):
-        """A client command that goes on while the test does."""
-        environment = {"PATH": os.environ["PATH"], "LONGSHORE_SERVER": self.grpc}
-        return subprocess.Popen([BINARY, *arguments], env=environment, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, text=True)
-
-    def until_running(self, name):
-        eventually(lambda: self.call(f"v1/{name}")["metadata"]["state"] == "RUNNING")
-
-    def rpc(self, method, *fields):
-        """One call of google.longrunning.Operations through the proxy, by another client library."""
-        with grpc.insecure_channel(self.grpc.removeprefix("http://")) as channel:
-            return channel.unary_unary(f"/google.longrunning.Operations/{method}")(b"".join(fields), timeout=CEILING)
-
-    def call(self, path, body=None):
-        """HTTP/JSON through the proxy."""
-        data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(f"{self.http}/{path}", data, timeout=CEILING) as answer:
-            return json.load(answer)
 
 
 def bytes_field(number, value):
@@ -116,8 +33,7 @@ def bytes_field(number, value):
 def of_this_file(tmp_path_factory):
     site = Site(tmp_path_factory.mktemp("site"))
     yield site
-    site.process.send_signal(signal.SIGINT)
-    assert site.process.wait(CEILING) == 0
+    site.end()
     # What it started has ended with it.
     for name, number in site.ids.items():
         if name not in ("gateway-1", "gateway-2"):

@@ -11,6 +11,7 @@ use crate::{
         self, Place,
         client::{self, Client},
     },
+    servers,
     shell::{cargo, root, run, which},
 };
 
@@ -26,6 +27,11 @@ const CHART: Client = Client {
 const REST: Client = Client {
     title: "the image, the Compose file and the topology",
     checks: |place| check(place, &["test_compose.py", "test_up.py"]),
+    ..CHART
+};
+const WATCHED: Client = Client {
+    title: "dashboards and alerts",
+    checks: |place| check(place, &["test_alerts.py", "test_monitoring.py"]),
     ..CHART
 };
 
@@ -45,7 +51,8 @@ pub(crate) fn chart(copy: bool, count: &mut Count) -> Result<bool> {
 
 /// Checks everything that is deployed; whether all is well.
 pub(crate) fn all(count: &mut Count) -> Result<bool> {
-    check_all(&[CHART, REST], count)
+    servers::find_or_install_prometheus();
+    check_all(&[CHART, REST, WATCHED], count)
 }
 
 fn check_all(suites: &[Client], count: &mut Count) -> Result<bool> {

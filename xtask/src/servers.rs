@@ -47,6 +47,16 @@ pub(crate) fn find_or_install_libfaketime() {
     }
 }
 
+/// Sees to it that metrics can be read and rules be checked. Those who need it say so if it is
+/// missing.
+pub(crate) fn find_or_install_prometheus() {
+    // Both come with the one package.
+    let is_there = ["prometheus", "promtool"].iter().all(|name| shell::which(name).is_some());
+    if !is_there && let Err(error) = install(&["prometheus"]) {
+        println!("no prometheus, so dashboards and alerts are not tried: {error:#}");
+    }
+}
+
 fn find(name: &str) -> Result<PathBuf> {
     shell::which(name)
         .with_context(|| format!("{name} is not installed and could not be installed"))
