@@ -419,6 +419,16 @@ def test_rules_and_dashboards_are_those_of_the_repository():
     assert {name: text.strip() for name, text in shown.items()} == {f.name: f.read_text().strip() for f in boards}
 
 
+def test_alerts_lead_to_runbooks():
+    case = CASES["watched by services"]
+    for base in ("", "https://example.com/"):
+        monitoring = {"prometheusRule": {"enabled": True, "runbookURL": base}}
+        groups = [group for found in kind(render(case | {"monitoring": monitoring}), "PrometheusRule")
+                  for group in found["spec"]["groups"]]
+        urls = {rule["annotations"]["runbook_url"] for group in groups for rule in group["rules"] if "alert" in rule}
+        assert urls == {f"{base}docs/runbooks/{file.name}" for file in (ROOT / "docs/runbooks").glob("*.md")}
+
+
 def settings_of(objects, found, container, folder):
     """The variables of a container with its files in place, as the binary gets them."""
     settings = {name: value for name, value in variables(container).items()}

@@ -14,6 +14,7 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from http.client import HTTPException
 
 import pytest
 import yaml
@@ -25,6 +26,18 @@ BOARDS = {file.stem: json.loads(file.read_text()) for file in (ROOT / "deploy/gr
 RULES = [rule for file in sorted((ROOT / "deploy/prometheus/rules").glob("*.yml"))
          for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]]
 RUNBOOKS = {file.stem: file.read_text() for file in sorted((ROOT / "docs/runbooks").glob("*.md"))}
+JOBS = """
+[jobs.sleep]
+command = ["{jobs}/sleep.sh"]
+concurrency = 8
+
+[jobs.narrow]
+command = ["{jobs}/sleep.sh"]
+concurrency = 1
+
+[jobs.fail]
+command = ["{jobs}/fail.sh"]
+"""
 METRICS = (ROOT / "docs/metrics.md").read_text()
 
 pytestmark = [
@@ -82,15 +95,15 @@ class Load:
 
     def __init__(self, site):
         self.site, self.stop = site, threading.Event()
-        doings = [self.works, self.fails, self.cancels, self.waits, self.watches, self.looks]
+        doings = [self.works, self.fails, self.cancels, self.waits, self.crowds, self.watches, self.looks]
         self.threads = [threading.Thread(target=self.again, args=[doing]) for doing in doings]
         for thread in self.threads:
             thread.start()
 
     def again(self, doing):
         while not self.stop.wait(0.2):
-            # Answers with an error are part of it, and so are none.
-            with contextlib.suppress(OSError):
+            # Answers with an error are part of it, and so are none, or half of one.
+            with contextlib.suppress(OSError, ValueError, HTTPException):
                 doing()
 
     def end(self):
@@ -125,6 +138,11 @@ class Load:
         # Nobody runs this, so the queue is never empty; and it is short until these are gone.
         self.wait(self.run("nobodys", {}, queueTimeout="60s", ttl="1s"))
 
+    def crowds(self):
+        # More than there are slots.
+        for name in [self.run("narrow", {"seconds": 2}) for _ in range(8)]:
+            self.wait(name)
+
     def watches(self):
         name = self.run("sleep", {"seconds": 2})
         with urllib.request.urlopen(f"{self.site.http}/v1/{name}:watch", timeout=CEILING) as events:
@@ -135,19 +153,15 @@ class Load:
         self.site.call("v1/operations/none")
 
 
-class Stopped:
-    """Processes that stand still for a while."""
-
-    def __init__(self, site, *names):
-        self.ids = [int(site.ids[name]) for name in names]
-
-    def __enter__(self):
-        for number in self.ids:
-            os.kill(number, signal.SIGSTOP)
-
-    def __exit__(self, *_):
-        for number in self.ids:
-            os.kill(number, signal.SIGCONT)
+@contextlib.contextmanager
+def stopped(site, name):
+    """A process that stands still."""
+    number = int(site.ids[name])
+    os.kill(number, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(number, signal.SIGCONT)
 
 
 @contextlib.contextmanager
@@ -168,8 +182,11 @@ def full(site):
 
 @pytest.fixture(scope="module", name="site")
 def under_load(tmp_path_factory):
-    # So that lost work is noticed while the test lasts.
-    site = Site(tmp_path_factory.mktemp("site"), LONGSHORE_RULES__LEASE="6s")
+    folder = tmp_path_factory.mktemp("site")
+    jobs = folder / "jobs.toml"
+    jobs.write_text(JOBS.format(jobs=ROOT / "examples/jobs"))
+    # Lost work is noticed while the test lasts.
+    site = Site(folder, "--jobs", str(jobs), LONGSHORE_RULES__LEASE="6s")
     load = Load(site)
     try:
         yield site
@@ -184,13 +201,18 @@ def that_saw_faults(site):
     prometheus = Prometheus(site.urls["prometheus"])
     eventually(prometheus.is_ready)
     prometheus.wait_for("LongshoreOperationsFail")
-    with full(site):
-        prometheus.wait_for("LongshoreStoreRefuses")
-    with Stopped(site, "redis"):
-        prometheus.wait_for("LongshoreStoreErrors")
-    with Stopped(site, "nats", "worker-1"):
-        prometheus.wait_for("LongshoreBusErrors", "LongshoreProcessDown")
-    prometheus.wait_for("LongshoreLeasesExpire")
+    held = site.submit("sleep", {"seconds": 600})
+    site.until_running(held)
+    worker = site.call(f"v1/{held}")["metadata"]["worker"]
+    with stopped(site, next(name for name in site.ids if worker.startswith(name))):
+        with full(site):
+            prometheus.wait_for("LongshoreStoreRefuses")
+        with stopped(site, "redis"):
+            prometheus.wait_for("LongshoreStoreErrors")
+        with stopped(site, "nats"):
+            prometheus.wait_for("LongshoreBusErrors")
+        prometheus.wait_for("LongshoreProcessDown", "LongshoreLeasesExpire")
+    assert site.longshore("cancel", held).returncode == 0
     return prometheus
 
 

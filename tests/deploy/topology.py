@@ -38,17 +38,16 @@ def eventually(check):
 class Site:
     """A running topology."""
 
-    def __init__(self, folder, **variables):
-        self.http, self.grpc = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
-        port = lambda url: url.rsplit(":")[-1]
-        command = [os.environ["LONGSHORE_XTASK"], "up", "--http", port(self.http), "--grpc", port(self.grpc),
-                   "--data", str(folder)]
+    def __init__(self, folder, *arguments, **variables):
+        command = [os.environ["LONGSHORE_XTASK"], "up", "--http", str(free_port()), "--grpc", str(free_port()),
+                   "--data", str(folder), *arguments]
         environment = os.environ | variables
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
         self.said, self.lines = [], threading.Condition()
         threading.Thread(target=self._read, daemon=True).start()
         self.told("Longshore is up")
         self.urls = dict(re.findall(r"^(\S+(?: admin)?) +(\S+(?: http\S+)?)$", "\n".join(self.said), re.M))
+        self.http, self.grpc = self.urls["HTTP/JSON"], self.urls["gRPC"]
         self.ids = dict(re.findall(r"(\S+)=(\d+)", next(line for line in self.said if line.startswith("processes"))))
 
     def _read(self):
