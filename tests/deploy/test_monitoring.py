@@ -185,8 +185,8 @@ def under_load(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     jobs = folder / "jobs.toml"
     jobs.write_text(JOBS.format(jobs=ROOT / "examples/jobs"))
-    # Lost work is noticed while the test lasts.
-    site = Site(folder, "--jobs", str(jobs), LONGSHORE_RULES__LEASE="6s")
+    # Lost work is noticed while the test lasts, and what still runs in the end does not hold it up.
+    site = Site(folder, "--jobs", str(jobs), LONGSHORE_RULES__LEASE="6s", LONGSHORE_WORKER__DRAIN_TIMEOUT="1s")
     load = Load(site)
     try:
         yield site
