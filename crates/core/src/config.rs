@@ -9,6 +9,7 @@
 //! What is wrong stops the start with a message that says where it was set, what it is, and what
 //! would have been right. Passwords in URLs are never shown.
 
+mod print;
 mod value;
 
 use std::{
@@ -19,6 +20,8 @@ use std::{
 
 use ::config::{Config, ConfigError, FileFormat, Format, Map, Source, Value, ValueKind};
 use serde::de::DeserializeOwned;
+
+pub use self::print::Extent;
 
 /// Why there are no settings.
 #[derive(Debug, thiserror::Error)]
@@ -92,24 +95,53 @@ pub struct Override {
 /// Says what is wrong, where it was set and what was expected.
 pub fn load<T: DeserializeOwned>(
     file: Option<&Path>,
-    prefix: &str,
+    prefix: &'static str,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     flags: &[Override],
 ) -> Result<T, Error> {
-    let mut builder = Config::builder();
-    if let Some(path) = file {
-        builder = builder.add_source(from_file(path)?);
+    Merged::gather(file, prefix, environment, flags)?.read()
+}
+
+/// What all sources say together, each value with its origin.
+#[derive(Clone, Debug)]
+pub struct Merged {
+    root: Value,
+    prefix: &'static str,
+}
+
+impl Merged {
+    /// Lays the sources over each other; see [`load`].
+    ///
+    /// # Errors
+    /// If one of them can't be read.
+    pub fn gather(
+        file: Option<&Path>,
+        prefix: &'static str,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        flags: &[Override],
+    ) -> Result<Self, Error> {
+        let mut builder = Config::builder();
+        if let Some(path) = file {
+            builder = builder.add_source(from_file(path)?);
+        }
+        let merged = builder
+            .add_source(from_environment(prefix, environment)?)
+            .add_source(from_flags(flags))
+            .build()
+            .map_err(Error::Merge)?;
+        Ok(Self { root: merged.cache, prefix })
     }
-    let merged = builder
-        .add_source(from_environment(prefix, environment)?)
-        .add_source(from_flags(flags))
-        .build()
-        .map_err(Error::Merge)?
-        .cache;
-    serde_path_to_error::deserialize(value::Node(merged.clone())).map_err(|error| {
-        let keys: Vec<String> = error.path().iter().map(ToString::to_string).collect();
-        explain(&merged, prefix, &keys, &error.inner().to_string())
-    })
+
+    /// The settings that are meant.
+    ///
+    /// # Errors
+    /// Says what is wrong, where it was set and what was expected.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_path_to_error::deserialize(value::Node(self.root.clone())).map_err(|error| {
+            let keys: Vec<String> = error.path().iter().map(ToString::to_string).collect();
+            explain(&self.root, self.prefix, &keys, &error.inner().to_string())
+        })
+    }
 }
 
 /// A URL, or several with commas between them, without user names and passwords: for messages.

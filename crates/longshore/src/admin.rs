@@ -23,7 +23,7 @@ use axum::{
 use longshore_bus::Bus;
 use longshore_core::telemetry;
 use longshore_state::ledger::Ledger;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -33,7 +33,7 @@ pub(crate) use probe::probe;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where the platform asks.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Settings {
     /// Where it listens; nowhere if absent.

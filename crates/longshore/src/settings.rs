@@ -4,7 +4,7 @@ use std::{env, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use longshore_core::{config, json, lifecycle::Rules, telemetry};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{admin, cli::Flags, exit::BadSetting};
 
@@ -12,7 +12,7 @@ use crate::{admin, cli::Flags, exit::BadSetting};
 const PREFIX: &str = "LONGSHORE";
 
 /// The settings of all roles.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Settings {
     /// Logs and traces.
@@ -40,7 +40,7 @@ pub(crate) struct Settings {
 }
 
 /// The spans of the lifecycle.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LifecycleRules {
     /// See [`Rules::lease`].
@@ -82,7 +82,7 @@ impl LifecycleRules {
 }
 
 /// Where `dev` keeps records.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Store {
     /// The directory; in memory only if absent.
@@ -90,7 +90,7 @@ pub(crate) struct Store {
 }
 
 /// The jobs that are executables.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Exec {
     /// The file that describes them.
@@ -98,7 +98,7 @@ pub(crate) struct Exec {
 }
 
 /// Types of messages beside those that are compiled in.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Types {
     /// Files with an encoded google.protobuf.FileDescriptorSet each.

@@ -2,10 +2,10 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use async_nats::ServerAddr;
 use percent_encoding::percent_decode_str;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Where NATS is, and how the streams are made.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The servers, separated by commas: `nats://HOST:PORT`, or `tls://…`; with `USER:PASSWORD@`

@@ -1,17 +1,17 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::*;
 
-#[derive(Debug, Default, Deserialize, PartialEq)]
+#[derive(Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 struct Settings {
     gateway: Gateway,
     redis: Redis,
 }
 
-#[derive(Debug, Deserialize, PartialEq)]
+#[derive(Debug, Deserialize, Serialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 struct Gateway {
     listen: SocketAddr,
@@ -42,7 +42,7 @@ impl Default for Gateway {
     }
 }
 
-#[derive(Debug, Default, Deserialize, PartialEq)]
+#[derive(Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "lowercase")]
 enum Format {
     #[default]
@@ -50,16 +50,22 @@ enum Format {
     Json,
 }
 
-#[derive(Debug, Default, Deserialize, PartialEq)]
+#[derive(Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 struct Redis {
     url: Url,
     password: u8,
 }
 
-#[derive(Debug, Default, Deserialize, PartialEq)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(try_from = "String", into = "String")]
 struct Url(String);
+
+impl From<Url> for String {
+    fn from(url: Url) -> Self {
+        url.0
+    }
+}
 
 impl TryFrom<String> for Url {
     type Error = String;
@@ -269,4 +275,48 @@ fn a_file_that_is_not_there_is_named() {
     let error = load::<Settings>(Some(Path::new("/nowhere/longshore.toml")), "LONGSHORE", [], &[])
         .unwrap_err();
     assert_eq!(error.to_string(), "can't read the settings file /nowhere/longshore.toml");
+}
+
+#[test]
+fn printed_settings_say_where_they_come_from_and_keep_secrets() {
+    let file = file("[gateway]\nlimit = 5\ntypes = [\"a\"]\nnames = { \"x.y\" = \"z\" }");
+    let variables = variables(&[
+        ("LONGSHORE_REDIS__URL", "redis://me:geheim@host:1"),
+        ("LONGSHORE_REDIS__PASSWORD", "77"),
+    ]);
+    let flags = [flag("--listen", "gateway.listen", "[::1]:5")];
+    let merged = Merged::gather(Some(file.path()), "LONGSHORE", variables, &flags).unwrap();
+    let settings: Settings = merged.read().unwrap();
+    let name = file.path().display().to_string();
+
+    let set = merged.print(&settings, Extent::Set).unwrap();
+    let expected = format!(
+        "[gateway]\nlimit = 5  # {name}\nlisten = \"[::1]:5\"  # the flag --listen\n\
+         types = [\"a\"]  # {name}\n\n[gateway.names]\n\"x.y\" = \"z\"  # {name}\n\n\
+         [redis]\npassword = \"***\"  # the environment variable LONGSHORE_REDIS__PASSWORD\n\
+         url = \"redis://***@host:1\"  # the environment variable LONGSHORE_REDIS__URL\n"
+    );
+    assert_eq!(set, expected);
+
+    let all = merged.print(&settings, Extent::Effective).unwrap();
+    assert!(all.contains("\nratio = 0.5\n") && all.contains("\nwait = \"1s\"\n"), "{all}");
+    assert!(!all.contains("geheim") && !all.contains("77"), "{all}");
+}
+
+#[test]
+fn what_is_printed_can_be_read_again() {
+    let printed = |merged: &Merged| {
+        let settings: Settings = merged.read().unwrap();
+        (merged.print(&settings, Extent::Effective).unwrap(), settings)
+    };
+    let variables = variables(&[
+        ("LONGSHORE_REDIS__URL", "redis://host"),
+        ("LONGSHORE_GATEWAY__NOTE", "a \"quoted\" # note"),
+        ("LONGSHORE_GATEWAY__TYPES", "[\"one\", \"two\"]"),
+    ]);
+    let (text, settings) =
+        printed(&Merged::gather(None, "LONGSHORE", variables, &[]).unwrap());
+    let file = file(&text.replace("\"***\"", "0"));
+    let (_, again) = printed(&Merged::gather(Some(file.path()), "LONGSHORE", [], &[]).unwrap());
+    assert_eq!(again, settings);
 }

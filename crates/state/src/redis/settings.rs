@@ -2,12 +2,13 @@
 
 use std::{fmt, time::Duration};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use super::url::Target;
 use crate::store::Error;
 
 /// When a commit counts as done, and may be answered to clients.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Durability {
     /// Once Redis has it in memory. What it lasts is up to how Redis is set up.
@@ -21,7 +22,7 @@ pub enum Durability {
 }
 
 /// How to reach Redis, and over how many partitions operations spread in it.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// `redis://HOST:PORT`, `redis+cluster://HOST:PORT,HOST:PORT` or
@@ -74,7 +75,12 @@ impl fmt::Debug for Settings {
 }
 
 impl Settings {
-    pub(super) fn check(&self) -> Result<(), Error> {
+    /// Checks what types can't.
+    ///
+    /// # Errors
+    /// [`Error::Misconfigured`], for the first value that can't be.
+    pub fn check(&self) -> Result<(), Error> {
+        Target::parse(&self.url)?;
         if !(1..=1024).contains(&self.partitions) {
             let message = format!("partitions must be 1 to 1024, not {}", self.partitions);
             return Err(Error::Misconfigured(message));
