@@ -1,5 +1,6 @@
 //! The command line: what can be said, not what is done about it.
 
+mod admin;
 mod client;
 mod role;
 
@@ -7,6 +8,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use admin::{
+    Admin, Audit, Backup, Config, Print, Records, ReportFormat, Restore, Site,
+};
 pub(crate) use client::{Connection, Format, Input, List, Named, Priority, Run, Wait};
 pub(crate) use role::{Demo, Dev, Flags, Gateway, Probe, State, Worker};
 
@@ -44,6 +48,9 @@ pub(crate) enum Command {
     Worker(Worker),
     /// Asks a role that runs whether it is ready, for health checks.
     Probe(Probe),
+    /// Looks after an installation, by way of its servers.
+    #[command(subcommand)]
+    Admin(Admin),
     /// Submits a job and shows its operation.
     Run(Box<Run>),
     /// Shows an operation.
@@ -61,9 +68,12 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether it reads settings.
-    pub(crate) fn is_role(&self) -> bool {
-        matches!(self, Self::Dev(_) | Self::Gateway(_) | Self::State(_) | Self::Worker(_))
+    /// Whether it reads settings, which may name types of messages too.
+    pub(crate) fn reads_settings(&self) -> bool {
+        matches!(
+            self,
+            Self::Dev(_) | Self::Gateway(_) | Self::State(_) | Self::Worker(_) | Self::Admin(_)
+        )
     }
 }
 

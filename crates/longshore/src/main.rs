@@ -7,6 +7,7 @@ mod cli;
 mod client;
 mod demo;
 mod exit;
+mod operate;
 mod process;
 mod roles;
 mod settings;
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<Exit> {
     let types = Types { descriptor_sets: cli.types };
-    if !cli.command.is_role() {
+    if !cli.command.reads_settings() {
         types.register()?;
     }
     match &cli.command {
@@ -47,6 +48,7 @@ async fn run(cli: Cli) -> Result<Exit> {
         Command::State(flags) => serve("longshore-state", flags, types, roles::state).await,
         Command::Worker(flags) => serve("longshore-worker", flags, types, roles::worker).await,
         Command::Probe(args) => admin::probe(args).await,
+        Command::Admin(command) => operate::run(command, types).await,
         Command::Run(args) => client::run(args).await,
         Command::Get(args) => client::get(args).await,
         Command::List(args) => client::list(args).await,

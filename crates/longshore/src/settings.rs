@@ -133,8 +133,24 @@ impl Settings {
     /// # Errors
     /// [`config::Error`] or [`BadSetting`].
     pub(crate) fn load(flags: &impl Flags) -> Result<Self> {
-        let file = flags.settings().config.as_deref();
-        let settings: Self = config::load(file, PREFIX, env::vars_os(), &flags.overrides())?;
+        Self::of(&Self::gather(flags)?)
+    }
+
+    /// What the file, the environment and the flags say, each with where it comes from.
+    ///
+    /// # Errors
+    /// [`config::Error`].
+    pub(crate) fn gather(flags: &impl Flags) -> Result<config::Merged> {
+        let (file, flags) = (flags.config(), flags.overrides());
+        Ok(config::Merged::gather(file, PREFIX, env::vars_os(), &flags)?)
+    }
+
+    /// The settings that are meant.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub(crate) fn of(merged: &config::Merged) -> Result<Self> {
+        let settings: Self = merged.read()?;
         settings.rules.check().map_err(BadSetting)?;
         settings.gateway.check().map_err(|error| BadSetting(error.into()))?;
         Ok(settings)

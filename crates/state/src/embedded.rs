@@ -4,6 +4,7 @@
 //! is answered, whatever happens to the process or the machine; changes that come in while one
 //! transaction is being written go into the next one together.
 
+mod audit;
 mod clock;
 mod database;
 mod error;
@@ -18,7 +19,10 @@ use async_trait::async_trait;
 use longshore_core::{index::Index, names::OperationId, time::Time};
 
 use self::{clock::Clock, database::Database, write::Write, writer::Writer};
-use crate::store::{Change, Due, Error, Loaded, Position, Store, Stored, Sweep, Verdict};
+use crate::{
+    audit::{Auditable, Place, Standing, Walk},
+    store::{Change, Due, Error, Loaded, Position, Store, Stored, Sweep, Verdict},
+};
 
 /// As many as Redis has by default, so that subjects of the bus are named alike.
 const PARTITIONS: u16 = 16;
@@ -62,6 +66,17 @@ impl EmbeddedStore {
         let database = Arc::new(Database::open(directory)?);
         let writer = Writer::start(Arc::clone(&database))?;
         Ok(Self { writer: Some(writer), database, clock: Clock::new(clock::system) })
+    }
+
+    /// The same, but the store has to be there already: for those who look after it.
+    ///
+    /// # Errors
+    /// As [`EmbeddedStore::open`], and if there is none.
+    pub fn open_existing(directory: &Path) -> Result<Self, Error> {
+        if Database::is_in(directory) {
+            return Self::open(directory);
+        }
+        Err(Error::Misconfigured(format!("there is no store in {}", directory.display())))
     }
 
     /// Reads: from memory at once, from a file on a thread that may wait for the disk.
@@ -161,5 +176,32 @@ impl Store for EmbeddedStore {
 
     async fn check(&self) -> Result<(), Error> {
         self.note("").await.map(drop)
+    }
+}
+
+#[async_trait]
+impl Auditable for EmbeddedStore {
+    fn walk(&self) -> Walk<'_> {
+        audit::walk(self)
+    }
+
+    async fn standing(&self, asked: &[(OperationId, Vec<Place>)]) -> Vec<Result<Standing, Error>> {
+        const DOING: &str = "looking where operations stand";
+        let (count, asked) = (asked.len(), asked.to_vec());
+        match self.read(DOING, move |database| audit::standing(database, &asked)).await {
+            Ok(standing) => standing.into_iter().map(Ok).collect(),
+            Err(error) => error::for_each(DOING, count, error),
+        }
+    }
+
+    async fn mend(
+        &self,
+        id: &OperationId,
+        revision: Option<u64>,
+        strays: &[Place],
+    ) -> Result<Verdict, Error> {
+        let write = Write::Mend { id: id.clone(), revision, strays: strays.to_vec() };
+        let verdicts = self.write("mending an operation's places", write).await?;
+        Ok(verdicts.into_iter().next().unwrap_or(Verdict::Conflict))
     }
 }

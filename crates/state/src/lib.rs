@@ -5,6 +5,7 @@
 //! It decides nothing about records: that is `longshore_core::lifecycle`'s business. It must
 //! never know of gRPC or HTTP.
 
+pub mod audit;
 #[doc(hidden)]
 pub mod conformance;
 pub mod embedded;

@@ -4,6 +4,7 @@
 //! touches one slot of a cluster and one busy parent still spreads over all of it. The one script
 //! is `lua/commit.lua`; how keys are named is in `keys`.
 
+mod audit;
 mod batch;
 mod commit;
 mod connection;
@@ -27,7 +28,10 @@ use redis::Script;
 
 pub use self::settings::{Durability, Settings};
 use self::{batch::Batches, connection::Connection, durable::Durable, keys::Keys, url::Target};
-use crate::store::{Change, Due, Error, Loaded, Position, Store, Stored, Sweep, Verdict};
+use crate::{
+    audit::{Auditable, Place, Standing, Walk},
+    store::{Change, Due, Error, Loaded, Position, Store, Stored, Sweep, Verdict},
+};
 
 const COMMIT: &str = include_str!("../lua/commit.lua");
 
@@ -162,5 +166,25 @@ impl Store for RedisStore {
 
     async fn settle(&self) -> Result<(), Error> {
         meta::settle(&self.connection, &self.durable).await
+    }
+}
+
+#[async_trait]
+impl Auditable for RedisStore {
+    fn walk(&self) -> Walk<'_> {
+        audit::walk(self)
+    }
+
+    async fn standing(&self, asked: &[(OperationId, Vec<Place>)]) -> Vec<Result<Standing, Error>> {
+        audit::standing(self, asked).await
+    }
+
+    async fn mend(
+        &self,
+        id: &OperationId,
+        revision: Option<u64>,
+        strays: &[Place],
+    ) -> Result<Verdict, Error> {
+        audit::mend(self, id, revision, strays).await
     }
 }

@@ -12,6 +12,8 @@ use longshore_core::{
 use longshore_proto::v1::Priority;
 use longshore_state::{conformance, for_each_conformance_case};
 
+#[path = "stores/audit.rs"]
+mod audit;
 #[path = "stores/cluster.rs"]
 mod cluster;
 #[path = "stores/durable.rs"]

@@ -314,8 +314,7 @@ fn what_is_printed_can_be_read_again() {
         ("LONGSHORE_GATEWAY__NOTE", "a \"quoted\" # note"),
         ("LONGSHORE_GATEWAY__TYPES", "[\"one\", \"two\"]"),
     ]);
-    let (text, settings) =
-        printed(&Merged::gather(None, "LONGSHORE", variables, &[]).unwrap());
+    let (text, settings) = printed(&Merged::gather(None, "LONGSHORE", variables, &[]).unwrap());
     let file = file(&text.replace("\"***\"", "0"));
     let (_, again) = printed(&Merged::gather(Some(file.path()), "LONGSHORE", [], &[]).unwrap());
     assert_eq!(again, settings);

@@ -1,7 +1,7 @@
 //! What can be said to the roles. Each flag is a setting that can also come from the file or the
 //! environment, so none has a default here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use longshore_core::config::Override;
@@ -11,7 +11,7 @@ use longshore_core::config::Override;
 pub(crate) struct Settings {
     /// A TOML file with settings; weaker than LONGSHORE_ variables, which are weaker than flags.
     #[arg(long, env = "LONGSHORE_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    config: Option<PathBuf>,
     /// How log lines look.
     #[arg(long, value_name = "FORMAT", value_parser = ["pretty", "json"])]
     log_format: Option<String>,
@@ -105,8 +105,8 @@ pub(crate) struct Probe {
 
 /// The flags of a role as settings.
 pub(crate) trait Flags {
-    /// Where the settings come from.
-    fn settings(&self) -> &Settings;
+    /// The file with settings.
+    fn config(&self) -> Option<&Path>;
 
     /// The flags that are given.
     fn overrides(&self) -> Vec<Override>;
@@ -128,8 +128,8 @@ impl Settings {
 }
 
 impl Flags for Dev {
-    fn settings(&self) -> &Settings {
-        &self.settings
+    fn config(&self) -> Option<&Path> {
+        self.settings.config.as_deref()
     }
 
     fn overrides(&self) -> Vec<Override> {
@@ -142,8 +142,8 @@ impl Flags for Dev {
 }
 
 impl Flags for Gateway {
-    fn settings(&self) -> &Settings {
-        &self.settings
+    fn config(&self) -> Option<&Path> {
+        self.settings.config.as_deref()
     }
 
     fn overrides(&self) -> Vec<Override> {
@@ -156,8 +156,8 @@ impl Flags for Gateway {
 }
 
 impl Flags for State {
-    fn settings(&self) -> &Settings {
-        &self.settings
+    fn config(&self) -> Option<&Path> {
+        self.settings.config.as_deref()
     }
 
     fn overrides(&self) -> Vec<Override> {
@@ -167,8 +167,8 @@ impl Flags for State {
 }
 
 impl Flags for Worker {
-    fn settings(&self) -> &Settings {
-        &self.settings
+    fn config(&self) -> Option<&Path> {
+        self.settings.config.as_deref()
     }
 
     fn overrides(&self) -> Vec<Override> {

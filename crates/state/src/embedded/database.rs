@@ -54,6 +54,11 @@ impl Database {
         Ok(Self { open: RwLock::new(Some(database)), file: Some(file) })
     }
 
+    /// Whether a directory has a database in it.
+    pub(super) fn is_in(directory: &Path) -> bool {
+        directory.join(FILE).is_file()
+    }
+
     /// Does something with the open database.
     pub(super) fn with<T>(
         &self,

@@ -10,7 +10,11 @@
 //! Numbers are big-endian and times have their sign flipped, so that the order of the bytes is the
 //! order of the values.
 
-use longshore_core::{index::Index, names::OperationId, time::Time};
+use longshore_core::{
+    index::Index,
+    names::{OperationId, Parent},
+    time::Time,
+};
 use redb::TableDefinition;
 
 use crate::store::Position;
@@ -74,6 +78,24 @@ pub(super) fn timer_of(key: &[u8]) -> Option<(Time, OperationId)> {
     Some((time(*next_wake), id_of(id)?))
 }
 
+/// The list that an entry belongs to, and its place in it.
+pub(super) fn place_of(key: &[u8]) -> Option<(Index, Position)> {
+    let (kind, rest) = key.split_first()?;
+    let (length, rest) = rest.split_first_chunk()?;
+    let (name, rest) = rest.split_at_checked(usize::try_from(u64::from_be_bytes(*length)).ok()?)?;
+    let name = std::str::from_utf8(name).ok()?;
+    let index = match (kind, name) {
+        (0, parent) => Index::In(Parent::parse(parent).ok()?),
+        (1, parent) => Index::Active(Parent::parse(parent).ok()?),
+        (2, resource) => Index::On(resource.into()),
+        (3, "") => Index::All,
+        (4, "") => Index::AllActive,
+        _ => return None,
+    };
+    let (create_time, id) = rest.split_first_chunk()?;
+    Some((index, Position { create_time: time(*create_time), id: id_of(id)? }))
+}
+
 /// Whose entry in a list it is.
 pub(super) fn id_in_list(prefix: &[u8], key: &[u8]) -> Option<OperationId> {
     id_of(key.get(prefix.len() + TIME..)?)
@@ -113,6 +135,17 @@ mod tests {
             assert!(list_end(&on(one)) < list_prefix(&on(other)));
         }
         assert!(list_key(&Index::All, &place) < list_end(&Index::All));
+        let parent = Parent::parse("a/b").unwrap();
+        for index in [
+            Index::In(parent.clone()),
+            Index::Active(parent),
+            on("r {x}"),
+            Index::All,
+            Index::AllActive,
+        ] {
+            let key = list_key(&index, &place);
+            assert_eq!(place_of(&key), Some((index, place.clone())));
+        }
         assert!(list_end(&Index::All) < list_prefix(&Index::AllActive));
     }
 }

@@ -1,14 +1,20 @@
 //! Writing: several writes in one transaction.
 
+use bytes::Bytes;
+use longshore_core::names::OperationId;
 use redb::{ReadableTable, Table};
 
 use super::tables::{LISTS, META, RECORDS, Row, TIMERS, list_key, timer_key};
-use crate::store::{After, Change, Position, Verdict};
+use crate::{
+    audit::Place,
+    store::{After, Change, Position, Stored, Verdict, decode},
+};
 
 /// What is to be written.
 pub(super) enum Write {
     Changes(Vec<Change>),
     Note { key: String, value: String },
+    Mend { id: OperationId, revision: Option<u64>, strays: Vec<Place> },
 }
 
 /// Applies writes one after the other, all or none of them, and gives the verdicts on the changes
@@ -48,7 +54,59 @@ impl Tables<'_> {
                 self.meta.insert(format!("note:{key}").as_str(), value.as_str())?;
                 Ok(Vec::new())
             }
+            Write::Mend { id, revision, strays } => Ok(vec![self.mend(id, *revision, strays)?]),
         }
+    }
+
+    /// Puts an operation where its record says, and nowhere else.
+    fn mend(
+        &mut self,
+        id: &OperationId,
+        revision: Option<u64>,
+        strays: &[Place],
+    ) -> Result<Verdict, redb::Error> {
+        let value = self.records.get(id.as_str())?.map(|value| value.value().to_vec());
+        let row = value.as_deref().and_then(Row::take);
+        if row.as_ref().map(|row| row.revision) != revision {
+            return Ok(Verdict::Conflict);
+        }
+        for place in strays {
+            self.stand(id, place, false)?;
+        }
+        if let Some(row) = row {
+            let Ok(Stored { record, .. }) =
+                decode(id, row.revision, Bytes::copy_from_slice(row.record))
+            else {
+                return Ok(Verdict::Conflict);
+            };
+            for place in Place::all_of(&record) {
+                self.stand(id, &place, true)?;
+            }
+            let row = Row { next_wake: record.next_wake(), ..row }.to_value();
+            self.records.insert(id.as_str(), row.as_slice())?;
+        }
+        Ok(Verdict::Committed)
+    }
+
+    fn stand(
+        &mut self,
+        id: &OperationId,
+        place: &Place,
+        is_there: bool,
+    ) -> Result<(), redb::Error> {
+        let (table, key) = match place {
+            Place::Timer(time) => (&mut self.timers, timer_key(*time, id)),
+            Place::List { index, create_time } => {
+                let position = Position { create_time: *create_time, id: id.clone() };
+                (&mut self.lists, list_key(index, &position))
+            }
+        };
+        if is_there {
+            table.insert(key.as_slice(), ())?;
+        } else {
+            table.remove(key.as_slice())?;
+        }
+        Ok(())
     }
 
     fn change(&mut self, change: &Change) -> Result<Verdict, redb::Error> {

@@ -8,6 +8,7 @@ use redis::{
     aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig},
     cluster::{ClusterClient, ClusterClientBuilder},
     cluster_async::ClusterConnection,
+    cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr},
     io::tcp::TcpSettings,
 };
 
@@ -115,6 +116,17 @@ impl Connection {
             }
             Link::Sentinel(link) => self.in_time(link.command(command)).await,
         }
+    }
+
+    /// Sends a command that names no key to the server that a key belongs to.
+    pub(super) async fn command_beside(&self, key: &str, command: &Cmd) -> RedisResult<Value> {
+        let Link::Cluster(link) = &self.link else { return self.command(command).await };
+        let route = Route::with_key(key, SlotAddr::Master);
+        let route = RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(route));
+        let send = async |mut link: ClusterConnection| {
+            link.route_command(command.clone(), route.clone()).await
+        };
+        self.on(link, send).await
     }
 
     /// Makes a call on a connection, and sees to another one if it is not answered in time.

@@ -1,0 +1,133 @@
+//! What can be said to the operator's commands.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
+use longshore_core::config::Override;
+
+use super::role::Flags;
+
+/// Where an installation is.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Site {
+    /// The TOML file with settings that the roles have; weaker than LONGSHORE_ variables, which
+    /// are weaker than flags.
+    #[arg(long, env = "LONGSHORE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the records are, such as `redis://127.0.0.1:6379`.
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
+    /// Where the bus is, such as `nats://127.0.0.1:4222`.
+    #[arg(long, value_name = "URL")]
+    nats: Option<String>,
+}
+
+/// Where records are: in an installation's Redis, or in a directory.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Records {
+    #[command(flatten)]
+    pub site: Site,
+    /// The directory in which `dev` keeps records; it must not be running. Without it they are in
+    /// Redis.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["redis", "nats"])]
+    pub data: Option<PathBuf>,
+}
+
+/// How a report looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// What an operator does.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Admin {
+    /// Checks or shows the settings.
+    #[command(subcommand)]
+    Config(Config),
+    /// Holds records, lists and timers against each other. Exits with 1 if they differ.
+    Audit(Audit),
+    /// Writes all records into a file.
+    Backup(Backup),
+    /// Takes records from a backup.
+    Restore(Restore),
+}
+
+/// Settings.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Says `ok`, or what is wrong and where: all that would stop a role before it reaches a server.
+    Check(Site),
+    /// Shows what is set, and where, without secrets.
+    Print(Print),
+}
+
+/// Settings to be shown.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Print {
+    /// All settings, not only those that are set.
+    #[arg(long)]
+    pub effective: bool,
+    #[command(flatten)]
+    pub site: Site,
+}
+
+/// An audit.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Audit {
+    /// Mend whatever can be derived from the records.
+    #[arg(long)]
+    pub repair: bool,
+    /// How the report looks.
+    #[arg(short = 'o', long = "output", value_enum, default_value_t = ReportFormat::Table, value_name = "FORMAT")]
+    pub format: ReportFormat,
+    #[command(flatten)]
+    pub records: Records,
+}
+
+/// A backup.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Backup {
+    /// The file, which must not be there yet; `-` is standard output.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub records: Records,
+}
+
+/// A restoration.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Restore {
+    /// The file; `-` is standard input.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Replace records that are there already. Without it one of them stops the restoration before
+    /// it begins.
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Only check that the backup is whole, and whether it could be restored.
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub records: Records,
+}
+
+impl Flags for Site {
+    fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    fn overrides(&self) -> Vec<Override> {
+        let given = [
+            ("--redis", "redis.url", &self.redis),
+            ("--nats", "nats.url", &self.nats),
+        ];
+        let given = given.into_iter().filter_map(|(flag, key, value)| {
+            value.clone().map(|value| Override { flag, key, value })
+        });
+        given.collect()
+    }
+}
