@@ -9,6 +9,7 @@
 mod attempt;
 mod client;
 mod end;
+mod restore;
 mod timer;
 
 use std::time::Duration;
@@ -20,6 +21,8 @@ use crate::{
     record::{Job, Payload, Progress, Record},
     time::Time,
 };
+
+pub use self::restore::restored;
 
 /// The spans that the lifecycle works with, the same in all processes of an installation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -135,12 +135,30 @@ impl Guard {
     }
 }
 
+impl Settings {
+    /// Checks what types can't.
+    ///
+    /// # Errors
+    /// For the first value that can't be.
+    pub fn check(&self) -> Result<(), Error> {
+        EnvFilter::try_new(&self.log_filter).map_err(Error::Filter)?;
+        if self.metrics_interval < Duration::from_secs(1) {
+            return Err(Error::Interval(self.metrics_interval));
+        }
+        if !(0.0..=1.0).contains(&self.sample_ratio) {
+            return Err(Error::Ratio(self.sample_ratio));
+        }
+        Ok(())
+    }
+}
+
 /// Starts logs, on standard error, metrics, and traces, for the process. `service` is its name in
 /// both. Called within a runtime it measures that too.
 ///
 /// # Errors
 /// If a setting is wrong, or on the second call in a process.
 pub fn init(settings: &Settings, service: &'static str) -> Result<Guard, Error> {
+    settings.check()?;
     let filter = EnvFilter::try_new(&settings.log_filter).map_err(Error::Filter)?;
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
@@ -162,17 +180,11 @@ pub fn init(settings: &Settings, service: &'static str) -> Result<Guard, Error> 
         tracing_opentelemetry::layer().with_tracer(provider.tracer("longshore")).with_filter(ours)
     });
     tracing_subscriber::registry().with(lines).with(spans).try_init()?;
-    if settings.metrics_interval < Duration::from_secs(1) {
-        return Err(Error::Interval(settings.metrics_interval));
-    }
     let metrics = export::start(settings, resource)?;
     Ok(Guard { spans: provider, metrics })
 }
 
 fn provider(settings: &Settings, resource: Resource) -> Result<Option<SdkTracerProvider>, Error> {
-    if !(0.0..=1.0).contains(&settings.sample_ratio) {
-        return Err(Error::Ratio(settings.sample_ratio));
-    }
     let Some(endpoint) = &settings.otlp_endpoint else { return Ok(None) };
     let exporter = SpanExporter::builder()
         .with_tonic()

@@ -72,6 +72,11 @@ impl std::error::Error for BadInput {
 #[error(transparent)]
 pub(crate) struct BadSetting(pub Error);
 
+/// A server that a command needs can't be asked, or has no room.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct OutOfReach(pub Error);
+
 /// Says on standard error what went wrong, and by the exit code what kind of thing it was.
 pub(crate) fn report(outcome: Result<Exit, Error>) -> Exit {
     let error = match outcome {
@@ -94,7 +99,7 @@ fn is_broken_pipe(error: &io::Error) -> bool {
 fn kind(error: &Error) -> Exit {
     if let Some(refused) = error.downcast_ref::<Refused>() {
         refused.exit()
-    } else if error.is::<Unreachable>() {
+    } else if error.is::<Unreachable>() || error.is::<OutOfReach>() {
         Exit::Unavailable
     } else if error.is::<BadInput>() {
         Exit::BadRequest

@@ -121,10 +121,7 @@ impl Flags for Site {
     }
 
     fn overrides(&self) -> Vec<Override> {
-        let given = [
-            ("--redis", "redis.url", &self.redis),
-            ("--nats", "nats.url", &self.nats),
-        ];
+        let given = [("--redis", "redis.url", &self.redis), ("--nats", "nats.url", &self.nats)];
         let given = given.into_iter().filter_map(|(flag, key, value)| {
             value.clone().map(|value| Override { flag, key, value })
         });

@@ -77,6 +77,11 @@ fn state(operation: &Operation, metadata: &OperationMetadata) -> &'static str {
     }
 }
 
+/// A time in microseconds since 1970, for people.
+pub(crate) fn time_text(micros: i64) -> String {
+    Timestamp::from_microsecond(micros).map_or_else(|_| "no time".to_owned(), |it| it.to_string())
+}
+
 fn time(time: &prost_types::Timestamp) -> String {
     // Whole seconds; what comes from a server may be anything.
     Timestamp::from_second(time.seconds).map(|time| time.to_string()).unwrap_or_default()

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod admin;
 mod client;
 mod demo;
 mod documents;

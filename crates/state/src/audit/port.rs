@@ -1,7 +1,5 @@
 //! What a store must allow so that it can be audited.
 
-use std::fmt;
-
 use async_trait::async_trait;
 use longshore_core::{index::Index, names::OperationId, time::Time};
 
@@ -66,21 +64,4 @@ pub trait Auditable: Store {
         revision: Option<u64>,
         strays: &[Place],
     ) -> Result<Verdict, Error>;
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (index, create_time) = match self {
-            Self::Timer(time) => return write!(f, "the timers, at {}", time.as_micros()),
-            Self::List { index, create_time } => (index, create_time.as_micros()),
-        };
-        match index {
-            Index::In(parent) => write!(f, "the list of `{parent}`")?,
-            Index::Active(parent) => write!(f, "the list of what is active in `{parent}`")?,
-            Index::On(resource) => write!(f, "the list of what works on `{resource}`")?,
-            Index::All => write!(f, "the list of all")?,
-            Index::AllActive => write!(f, "the list of all that is active")?,
-        }
-        write!(f, ", at {create_time}")
-    }
 }

@@ -368,3 +368,18 @@ fn nothing_happens_to_what_is_not_there() {
         assert_eq!(step(None, input, START, &RULES), Err(Rejection::NotFound));
     }
 }
+
+#[test]
+fn a_restored_record_is_hinted_for_anew() {
+    let case = Case::submitted(job()).after(3);
+    let record = restored(case.record.clone());
+    assert_eq!(record.next_wake(), START, "its timer is due at once");
+    let sent = Case { record, ..case }.then(timer(HintsOut::Unknown));
+    assert!(sent.dispatches(), "without any evidence about hints");
+
+    let scheduled = Job { schedule_time: Some(START + SECOND * 50), ..job() };
+    let later = Case::submitted(scheduled);
+    assert_eq!(restored(later.record.clone()), later.record);
+    let running = Case::submitted(job()).then(claim("a", 1));
+    assert_eq!(restored(running.record.clone()), running.record);
+}
