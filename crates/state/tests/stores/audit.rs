@@ -159,7 +159,7 @@ async fn what_is_missing_and_what_is_stray_is_told_and_mended(store: &dyn Audita
     let list = |index, create_time| Place::List { index, create_time };
     let missing = |place| Difference::Missing { id: id.clone(), place };
     let stray = |id: &OperationId, place| Difference::Stray { id: id.clone(), place };
-    let expected = vec![
+    let expected = [
         missing(list(Index::All, create_time)),
         missing(Place::Timer(one.next_wake())),
         stray(&id, list(other, create_time)),
