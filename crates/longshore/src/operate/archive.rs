@@ -94,6 +94,7 @@ mod tests {
             parent: format!("p/{number}"),
             job: Some(longshore_proto::internal::Job {
                 job_type: "hash".to_owned(),
+                retry: Some(Default::default()),
                 ..Default::default()
             }),
             state: Some(longshore_proto::internal::record::State::Queued(Default::default())),
