@@ -22,6 +22,9 @@ pub const STATE_GROUP: &str = "ls-state";
 /// Where `Changes` go, of all operations.
 pub const CHANGES: &str = "ls.changed";
 
+/// Where a `RollCall` goes, to all workers; each publishes a `Present` to where that says.
+pub const WORKERS: &str = "ls.workers";
+
 /// The priorities of a queue in the order in which their hints are taken.
 pub const PRIORITIES: [Priority; 3] = [Priority::High, Priority::Normal, Priority::Low];
 

@@ -29,7 +29,7 @@ pub(crate) use follow::{wait, watch, watch_until};
 pub(crate) use list::list;
 pub(crate) use progress::{Drawing, Stream, percent};
 pub(crate) use run::run;
-pub(crate) use show::{complain, say, show, time_text};
+pub(crate) use show::{complain, plain_table, say, show, time_text};
 
 /// Shows an operation.
 pub(crate) async fn get(args: &Named) -> Result<Exit> {

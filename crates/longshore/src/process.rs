@@ -82,6 +82,8 @@ impl Part {
 /// Lets parts run until `stop`, then ends them one after the other: each can count on those behind
 /// it while it ends.
 ///
+/// One that was told to end by somebody else, by way of its own token, ends the others too.
+///
 /// # Errors
 /// If one ends before it is told to, panics, or ends with an error. The others are ended all the
 /// same.
@@ -96,13 +98,21 @@ pub(crate) async fn keep(mut parts: Vec<Part>, stop: &CancellationToken) -> Resu
     };
     let mut outcome = Ok(());
     if let Some((index, ended)) = early {
-        let name = parts.remove(index).name;
+        let Part { name, stop, .. } = parts.remove(index);
+        let told = stop.is_cancelled();
         outcome = Err(match ended {
+            // Somebody else has told it to, by way of the bus.
+            Ok(Ok(())) if told => return end_all(parts).await,
             Ok(Ok(())) => anyhow!("{name} ended without being told to"),
             Ok(Err(error)) => error.context(name),
             Err(error) => died(name, error),
         });
     }
+    outcome.and(end_all(parts).await)
+}
+
+async fn end_all(parts: Vec<Part>) -> Result<()> {
+    let mut outcome = Ok(());
     for part in parts {
         outcome = outcome.and(part.end().await);
     }
@@ -175,6 +185,17 @@ mod tests {
         let parts = vec![Part::start("a", obedient), Part::start("b", |_| async { Ok(()) })];
         let error = keep(parts, &stop).await.unwrap_err();
         assert_eq!(error.to_string(), "b ended without being told to");
+    }
+
+    #[tokio::test]
+    async fn a_part_that_somebody_else_has_told_to_end_ends_all_in_peace() {
+        let stop = CancellationToken::new();
+        let drained = |stop: CancellationToken| async move {
+            stop.cancel();
+            Ok(())
+        };
+        let parts = vec![Part::start("a", obedient), Part::start("b", drained)];
+        keep(parts, &stop).await.unwrap();
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 //! Per job type one [`queue`] fetches hints, no more than there are free slots; [`claim`] asks for
 //! leave to run them; an [`attempt`] runs the handler and sees that it stops when it has to;
 //! [`report`] tells what became of it by way of the [`outbox`]; [`renew`] keeps the leases of all that runs, which
-//! [`running`] knows.
+//! [`running`] knows; [`roll`] tells operators.
 
 mod attempt;
 mod claim;
@@ -11,6 +11,7 @@ mod outbox;
 mod queue;
 mod renew;
 mod report;
+mod roll;
 mod running;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -98,6 +99,8 @@ impl Shared {
         keepers.spawn(self.until_halt(renew::renew(self.clone())));
         let (bus, instance) = (self.bus.clone(), self.instance.clone());
         keepers.spawn(self.until_halt(outbox::run(bus, instance, letters)));
+
+        keepers.spawn(self.until_halt(roll::answer(self.clone(), roll::slots(&jobs))));
 
         tracing::info!(worker = %self.instance, jobs = jobs.len(), "the worker is ready");
         let concurrency = jobs.iter().map(|job| job.concurrency).sum::<usize>();

@@ -105,6 +105,9 @@ impl Worker {
     /// Runs jobs until `shutdown`, then lets those that run end within the drain time, and hands
     /// back what is left. Dropping the future drops all jobs at once.
     ///
+    /// An operator may drain the worker by way of the bus (`longshore admin drain`): then it cancels
+    /// `shutdown` itself and ends like that.
+    ///
     /// A bus that is out of reach ends nothing: the worker goes on as soon as it is back.
     ///
     /// # Errors

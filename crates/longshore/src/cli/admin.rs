@@ -48,6 +48,10 @@ pub(crate) enum Admin {
     /// Checks or shows the settings.
     #[command(subcommand)]
     Config(Config),
+    /// Shows the workers, their slots, and what they run.
+    Workers(Workers),
+    /// Has workers take no more work, and end when what runs has ended.
+    Drain(Drain),
     /// Holds records, lists and timers against each other. Exits with 1 if they differ.
     Audit(Audit),
     /// Writes all records into a file.
@@ -71,6 +75,29 @@ pub(crate) struct Print {
     /// All settings, not only those that are set.
     #[arg(long)]
     pub effective: bool,
+    #[command(flatten)]
+    pub site: Site,
+}
+
+/// Workers to be shown.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Workers {
+    /// How they are shown.
+    #[arg(short = 'o', long = "output", value_enum, default_value_t = ReportFormat::Table, value_name = "FORMAT")]
+    pub format: ReportFormat,
+    #[command(flatten)]
+    pub site: Site,
+}
+
+/// Workers that are to take no more work.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Drain {
+    /// Their names, as operations show them, or their instances, `NAME.BOOT`.
+    #[arg(required = true, value_name = "WORKER")]
+    pub workers: Vec<String>,
+    /// Wait until they run nothing any more.
+    #[arg(long)]
+    pub wait: bool,
     #[command(flatten)]
     pub site: Site,
 }

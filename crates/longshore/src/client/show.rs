@@ -51,19 +51,30 @@ pub(super) fn metadata(operation: &Operation) -> Option<OperationMetadata> {
 
 /// Operations as a table: one line each, under a line of headings.
 pub(super) fn table(operations: &[Operation]) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_header(["NAME", "TYPE", "STATE", "PROGRESS", "ATTEMPT", "CREATED"]);
-    for operation in operations {
+    let rows = operations.iter().map(|operation| {
         let metadata = metadata(operation).unwrap_or_default();
-        table.add_row([
+        [
             operation.name.clone(),
             metadata.job_type.clone(),
             state(operation, &metadata).to_owned(),
             progress::amount(&metadata).unwrap_or_default(),
             metadata.attempt.to_string(),
             metadata.create_time.as_ref().map(time).unwrap_or_default(),
-        ]);
+        ]
+    });
+    plain_table(["NAME", "TYPE", "STATE", "PROGRESS", "ATTEMPT", "CREATED"], rows)
+}
+
+/// A table of anything, under a line of headings.
+pub(crate) fn plain_table<const N: usize>(
+    headings: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(headings);
+    for row in rows {
+        table.add_row(row);
     }
     let lines: Vec<String> = table.lines().map(|line| line.trim().to_owned()).collect();
     lines.join("\n")

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod metrics;
+mod operators;
 mod permissions;
 mod processes;
 mod scrape;

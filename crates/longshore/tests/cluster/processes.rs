@@ -153,6 +153,12 @@ impl Cluster {
         role.child.kill().await.unwrap();
     }
 
+    /// Waits until it ends by itself.
+    pub(crate) async fn ended(&mut self, name: &str) -> std::process::ExitStatus {
+        let role = self.roles.iter_mut().find(|role| role.name == name).unwrap();
+        role.child.wait().await.unwrap()
+    }
+
     /// SIGTERM, and its exit.
     pub(crate) async fn terminate(&mut self, name: &str) -> std::process::ExitStatus {
         let role = self.roles.iter_mut().find(|role| role.name == name).unwrap();

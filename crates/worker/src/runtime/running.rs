@@ -64,10 +64,28 @@ struct State {
     entries: BTreeMap<OperationId, Entry>,
     /// An interrupt can overtake the answer to the claim.
     early: VecDeque<(OperationId, u32)>,
+    /// How many attempts have been entered, by job type.
+    started: BTreeMap<String, u64>,
+}
+
+/// What runs, and what has been started, for operators.
+pub(super) struct Tally {
+    pub(super) running: Vec<Attempt>,
+    pub(super) started: BTreeMap<String, u64>,
+}
+
+/// An attempt that runs.
+pub(super) struct Attempt {
+    pub(super) id: OperationId,
+    pub(super) attempt: u32,
+    pub(super) job_type: String,
+    pub(super) since: Instant,
 }
 
 struct Entry {
     attempt: u32,
+    job_type: String,
+    since: Instant,
     span: Duration,
     /// None once it is lost: there is nothing to renew.
     renew_at: Option<Instant>,
@@ -105,6 +123,8 @@ impl Running {
                     None => {
                         let entry = Entry {
                             attempt,
+                            job_type: job_type.to_owned(),
+                            since: Instant::now(),
                             span: given.span,
                             renew_at: Some(given.renew_at()),
                             lease: watch::Sender::new(Lease::Until(given.until())),
@@ -124,6 +144,7 @@ impl Running {
                             entry.cancel.cancel();
                         }
                         state.entries.insert(id.clone(), entry);
+                        *state.started.entry(job_type.to_owned()).or_default() += 1;
                         self.entered.notify_one();
                         return Some(tenure);
                     }
@@ -135,6 +156,21 @@ impl Running {
                 }
             };
             ended.cancelled().await;
+        }
+    }
+
+    /// What runs now, and what has been started.
+    pub(super) fn tally(&self) -> Tally {
+        let state = self.state();
+        let attempt = |(id, entry): (&OperationId, &Entry)| Attempt {
+            id: id.clone(),
+            attempt: entry.attempt,
+            job_type: entry.job_type.clone(),
+            since: entry.since,
+        };
+        Tally {
+            running: state.entries.iter().map(attempt).collect(),
+            started: state.started.clone(),
         }
     }
 
