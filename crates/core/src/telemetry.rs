@@ -6,37 +6,40 @@
 //! the same.
 
 mod export;
+mod exporter;
+mod held;
 mod job_types;
 mod metrics;
 mod operations;
+mod trace;
 
-use std::{collections::HashMap, io::IsTerminal, time::Duration};
+use std::{io::IsTerminal, thread, time::Duration};
 
-use opentelemetry::{
-    Context, KeyValue,
-    propagation::TextMapPropagator,
-    trace::{TraceContextExt, TracerProvider},
-};
+use opentelemetry::{KeyValue, trace::TracerProvider};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{
     Resource,
+    error::OTelSdkResult,
     metrics::SdkMeterProvider,
-    propagation::TraceContextPropagator,
     trace::{Sampler, SdkTracerProvider},
 };
 use serde::{Deserialize, Serialize};
-use tracing::Span;
-use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry, filter::FilterFn, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
 pub use self::{
     export::{SCRAPE_TYPE, scrape},
-    metrics::{Held, Metrics, Role, Slot, metrics},
+    held::{Held, Slot},
+    metrics::{Metrics, Role, metrics},
     operations::Before,
+    trace::{claimed, concerns, context_of, follow, received, trace_id, woke},
 };
-use crate::record::TraceContext;
+use exporter::Watched;
 
 /// How long the last spans may take to leave when the process ends.
 const FLUSH: Duration = Duration::from_secs(3);
@@ -116,15 +119,12 @@ pub struct Guard {
 impl Guard {
     /// Sends the last spans and metrics, in bounded time whatever the collector does.
     pub async fn shutdown(self) {
-        // Off the runtime's workers: the exporters need them, and the calls block.
-        let spans = self
-            .spans
-            .map(|spans| tokio::task::spawn_blocking(move || spans.shutdown_with_timeout(FLUSH)));
-        let metrics =
-            tokio::task::spawn_blocking(move || self.metrics.shutdown_with_timeout(FLUSH));
+        let end = Instant::now() + FLUSH + Duration::from_secs(1);
+        let spans = self.spans.map(|spans| apart(move || spans.shutdown_with_timeout(FLUSH)));
+        let metrics = apart(move || self.metrics.shutdown_with_timeout(FLUSH));
         for (what, flushed) in [("spans", spans), ("metrics", Some(metrics))] {
             let Some(flushed) = flushed else { continue };
-            match tokio::time::timeout(FLUSH + Duration::from_secs(1), flushed).await {
+            match timeout_at(end, flushed).await {
                 Ok(Ok(Ok(()))) => {}
                 Ok(Ok(Err(error))) => tracing::warn!(%error, "the last {what} may be lost"),
                 Ok(Err(_)) | Err(_) => {
@@ -152,6 +152,16 @@ impl Settings {
     }
 }
 
+/// Runs what blocks, for longer than it says it would, on a thread that nobody waits for: the
+/// exporters need the runtime, and the runtime's own threads hold up the end of the process.
+fn apart(
+    flush: impl FnOnce() -> OTelSdkResult + Send + 'static,
+) -> oneshot::Receiver<OTelSdkResult> {
+    let (sender, receiver) = oneshot::channel();
+    thread::spawn(move || sender.send(flush()));
+    receiver
+}
+
 /// Starts logs, on standard error, metrics, and traces, for the process. `service` is its name in
 /// both. Called within a runtime it measures that too.
 ///
@@ -173,6 +183,7 @@ pub fn init(settings: &Settings, service: &'static str) -> Result<Guard, Error> 
         .build();
     let provider = provider(settings, resource.clone())?;
     let spans = provider.as_ref().map(|provider| {
+        trace::use_for_passed(provider.tracer("longshore"));
         // The exporter's own calls must not be traced: they would breed more of themselves.
         let ours = FilterFn::new(|metadata| {
             metadata.is_span() && metadata.target().starts_with("longshore")
@@ -194,72 +205,9 @@ fn provider(settings: &Settings, resource: Resource) -> Result<Option<SdkTracerP
         .map_err(Error::Endpoint)?;
     let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.sample_ratio)));
     let provider = SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
+        .with_batch_exporter(Watched::new(exporter, "traces"))
         .with_sampler(sampler)
         .with_resource(resource)
         .build();
     Ok(Some(provider))
-}
-
-/// Makes `span` part of a trace that began elsewhere. To be called before the span is entered.
-pub fn follow(span: &Span, trace: &TraceContext) {
-    if trace.traceparent.is_empty() {
-        return;
-    }
-    // Fails where spans go nowhere: then there is nothing to be part of.
-    drop(span.set_parent(extract(trace)));
-}
-
-/// Where `span` stands in its trace, to be sent along or kept; `received` where spans go nowhere.
-pub fn context_of(span: &Span, received: &TraceContext) -> TraceContext {
-    let context = span.context();
-    if !context.span().span_context().is_valid() {
-        return received.clone();
-    }
-    let mut headers = HashMap::new();
-    TraceContextPropagator::new().inject_context(&context, &mut headers);
-    TraceContext {
-        traceparent: headers.remove("traceparent").unwrap_or_default(),
-        tracestate: headers.remove("tracestate").unwrap_or_default(),
-    }
-}
-
-/// The context that a client sent, if it is one (W3C Trace Context); else none. Text that is not
-/// well formed goes no further.
-pub fn received(traceparent: Option<&str>, tracestate: Option<&str>) -> TraceContext {
-    // Most clients send none.
-    if traceparent.is_none() {
-        return TraceContext::default();
-    }
-    let sent = TraceContext {
-        traceparent: traceparent.unwrap_or_default().to_owned(),
-        tracestate: tracestate.filter(|state| state.len() <= 512).unwrap_or_default().to_owned(),
-    };
-    let context = extract(&sent);
-    if context.span().span_context().is_valid() { sent } else { TraceContext::default() }
-}
-
-fn extract(trace: &TraceContext) -> Context {
-    let headers = HashMap::from([
-        ("traceparent".to_owned(), trace.traceparent.clone()),
-        ("tracestate".to_owned(), trace.tracestate.clone()),
-    ]);
-    TraceContextPropagator::new().extract_with_context(&Context::new(), &headers)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::received;
-    use crate::record::TraceContext;
-
-    #[test]
-    fn a_malformed_context_goes_no_further() {
-        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        assert_eq!(received(Some(good), None).trace_id(), "0af7651916cd43dd8448eb211c80319c");
-        for bad in
-            ["", "00-zz", "00-00000000000000000000000000000000-b7ad6b7169203331-01", "\u{1F600}"]
-        {
-            assert_eq!(received(Some(bad), Some("a=b")), TraceContext::default());
-        }
-    }
 }

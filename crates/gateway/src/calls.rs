@@ -77,7 +77,7 @@ impl Call {
             otel.kind = "server",
             rpc.system.name = "grpc",
             rpc.method = method,
-            rpc.status_code = Empty,
+            rpc.response.status_code = Empty,
             error.type = Empty,
         );
         let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
@@ -116,7 +116,7 @@ fn explain(status: &Status, headers: &mut HeaderMap) {
 
 fn record(span: &Span, code: Code) {
     let name = canonical(code).as_str_name();
-    span.record("rpc.status_code", name);
+    span.record("rpc.response.status_code", name);
     match code {
         Code::Unknown
         | Code::DeadlineExceeded

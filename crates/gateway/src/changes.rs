@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use longshore_core::{lifecycle::Input, names::OperationId};
+use longshore_core::{
+    lifecycle::Input,
+    names::{OperationId, OperationName},
+    telemetry,
+};
 use longshore_state::ledger::{Applied, Ledger};
 use tokio::{
     sync::{Semaphore, oneshot},
@@ -45,6 +49,9 @@ impl Changes {
         let limit = self.limit;
         let work = async move {
             let applied = bounded(limit, ledger.apply(id, input)).await.map(Arc::new);
+            if let Ok(applied) = &applied {
+                telemetry::concerns(&applied.record);
+            }
             let told = applied.clone();
             // Whoever asked may have gone.
             drop(answer.send(applied));
@@ -68,10 +75,16 @@ async fn tell(ledger: &Ledger, room: &Semaphore, applied: &Applied) {
         return;
     }
     let Ok(_place) = room.try_acquire() else {
-        tracing::warn!(id = %applied.record.id, "too much to tell others; the timer will see to it");
+        let (operation, trace_id) = about(applied);
+        tracing::warn!(%operation, trace_id, "too much to tell others; the timer will see to it");
         return;
     };
     if timeout(TELLING, ledger.perform(applied)).await.is_err() {
-        tracing::warn!(id = %applied.record.id, "could not tell others in time; the timer will see to it");
+        let (operation, trace_id) = about(applied);
+        tracing::warn!(%operation, trace_id, "could not tell others in time; the timer will see to it");
     }
+}
+
+fn about(applied: &Applied) -> (OperationName, &str) {
+    (applied.record.name(), applied.record.job.trace.trace_id())
 }

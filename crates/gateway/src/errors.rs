@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use longshore_core::{lifecycle::Rejection, view::pack};
+use longshore_core::{lifecycle::Rejection, telemetry, view::pack};
 use longshore_proto::rpc::{self, bad_request::FieldViolation};
 use longshore_state::{ledger, store};
 use prost::Message;
@@ -259,7 +259,9 @@ impl From<Refusal> for Status {
 impl From<store::Error> for Refusal {
     /// Here errors of the store stop, so here they are logged.
     fn from(error: store::Error) -> Self {
-        tracing::warn!(error = &error as &dyn std::error::Error, "the store failed a call");
+        let trace_id = telemetry::trace_id();
+        let source = &error as &dyn std::error::Error;
+        tracing::warn!(trace_id, error = source, "the store failed a call");
         match error {
             store::Error::Unavailable { .. } | store::Error::Misconfigured(_) => {
                 Self::unavailable()

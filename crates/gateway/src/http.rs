@@ -198,6 +198,7 @@ fn span(incoming: &Incoming, route: Option<&Route>) -> Span {
         http.request.method = verb,
         http.route = Empty,
         http.response.status_code = Empty,
+        rpc.system.name = "http",
         rpc.method = Empty,
         error.type = Empty,
     );
@@ -208,8 +209,7 @@ fn span(incoming: &Incoming, route: Option<&Route>) -> Span {
         Some(route) => {
             span.record("otel.name", format!("{verb} {}", route.template));
             span.record("http.route", tracing::field::display(&route.template));
-            let service = route.method.parent_service();
-            span.record("rpc.method", format!("{}/{}", service.full_name(), route.method.name()));
+            span.record("rpc.method", route.rpc.name());
         }
         None => {
             span.record("otel.name", verb);

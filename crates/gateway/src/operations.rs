@@ -1,6 +1,6 @@
 //! The service `google.longrunning.Operations`.
 
-use longshore_core::{lifecycle::Input, names::OperationName};
+use longshore_core::{lifecycle::Input, names::OperationName, telemetry};
 use longshore_proto::longrunning::{
     CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest,
     ListOperationsResponse, Operation, WaitOperationRequest, operations_server::Operations,
@@ -32,6 +32,7 @@ impl Operations for Api {
         let time = self.time_for(request.metadata());
         let read = once_more(|_| reads::load(&self.ledger, &name));
         let stored = bounded(time, read).await?;
+        telemetry::concerns(&stored.record);
         Ok(Response::new(surface.operation(&stored.record)))
     }
 

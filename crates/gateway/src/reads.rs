@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use longshore_core::names::OperationName;
+use longshore_core::{names::OperationName, telemetry};
 use longshore_state::{ledger::Ledger, store::Stored};
 use tokio::{
     sync::Semaphore,
@@ -51,7 +51,11 @@ where
     match timeout(limit, answer).await {
         Ok(answer) => answer.map_err(Refusal::from),
         Err(_) => {
-            tracing::warn!(?limit, "the store did not answer in time");
+            tracing::warn!(
+                trace_id = telemetry::trace_id(),
+                ?limit,
+                "the store did not answer in time"
+            );
             Err(Refusal::unavailable())
         }
     }

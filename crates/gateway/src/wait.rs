@@ -39,7 +39,10 @@ impl Api {
         let mut follower = self.follow(name);
         let _held = telemetry::metrics().waiter();
         let mut latest = match bounded(time, follower.read()).await {
-            Ok(stored) => Some(show(stored)),
+            Ok(stored) => {
+                telemetry::concerns(&stored.record);
+                Some(show(stored))
+            }
             // There is time for it to come back.
             Err(refusal) if refusal.is_transient() && Instant::now() < first_end => None,
             Err(refusal) => return Err(refusal),
@@ -49,7 +52,13 @@ impl Api {
             tokio::select! {
                 // The end of the operation before the end of the time, if both have come.
                 biased;
-                next = follower.next() => latest = Some(show(next?)),
+                next = follower.next() => {
+                    let stored = next?;
+                    if stored.record.is_done() {
+                        telemetry::woke(&stored.record);
+                    }
+                    latest = Some(show(stored));
+                }
                 () = sleep_until(end) => break,
                 () = self.shutdown.cancelled() => break,
             }

@@ -40,6 +40,7 @@ impl Api {
         let mut follower = self.follow(name);
         let end = deadline::time_to_wait(request.metadata()).map(|time| Instant::now() + time);
         let first = bounded(self.time_for(request.metadata()), follower.read()).await?;
+        telemetry::concerns(&first.record);
         let now = surface.operation(&first.record);
         let shutdown = self.shutdown.clone();
         let _held = telemetry::metrics().watcher();

@@ -14,10 +14,11 @@ use longshore_core::{
     lifecycle::{Effect, Input, Rejection, Rules, Step, Write, step},
     names::OperationId,
     record::{Record, TraceContext},
-    telemetry::{Before, metrics},
+    telemetry::{self, Before, metrics},
     time::Time,
 };
 use longshore_proto::internal as pb;
+use tracing::{Instrument, Span};
 
 use self::untold::Untold;
 use crate::store::{self, After, Change, Loaded, Store, Verdict};
@@ -93,7 +94,9 @@ impl Ledger {
     /// After [`Error::Store`] the change may have been written; repeating the input is safe.
     pub async fn apply(&self, id: OperationId, input: Input) -> Result<Applied, Error> {
         let contended = Error::Contended(id.clone());
-        self.apply_all(vec![(id, input)]).await.pop().unwrap_or(Err(contended))
+        let span = tracing::debug_span!("commit", otel.kind = "client", operation = %id);
+        let mut answers = self.apply_all(vec![(id, input)]).instrument(span).await;
+        answers.pop().unwrap_or(Err(contended))
     }
 
     /// Applies inputs with as few round trips as there can be, one answer for each in their
@@ -278,8 +281,10 @@ impl Ledger {
             Effect::Dispatch { queue, priority, time } => {
                 let hint = pb::Hint { id: record.id.to_string(), time: time.as_micros() };
                 let subject = subjects::job(queue, *priority);
-                let hint = message(subject, record.job.trace.clone(), &hint);
-                let told = self.bus.enqueue(hint.clone()).await;
+                let span = sending(record, &subject);
+                let trace = telemetry::context_of(&span, &record.job.trace);
+                let hint = message(subject, trace, &hint);
+                let told = self.bus.enqueue(hint.clone()).instrument(span).await;
                 if matches!(told, Err(bus::Error::Unavailable { .. })) {
                     self.untold.send_later(&self.bus, hint);
                 }
@@ -293,7 +298,7 @@ impl Ledger {
             Effect::Announce => return,
         };
         if let Err(error) = told {
-            log_untold(&record.id, effect, &error);
+            log_untold(record, effect, &error);
         }
     }
 }
@@ -331,12 +336,32 @@ fn message(subject: String, trace: TraceContext, payload: &impl prost::Message) 
     Message { subject, trace, payload: payload.encode_to_vec().into() }
 }
 
-fn log_untold(id: &OperationId, effect: &Effect, error: &bus::Error) {
+/// The sending of a hint as a part of the operation's trace, whenever it happens.
+fn sending(record: &Record, subject: &str) -> Span {
+    let span = tracing::debug_span!(
+        "enqueue",
+        otel.kind = "producer",
+        messaging.operation.type = "send",
+        messaging.destination.name = subject,
+        operation = %record.id,
+    );
+    telemetry::follow(&span, &record.job.trace);
+    span
+}
+
+fn log_untold(record: &Record, effect: &Effect, error: &bus::Error) {
     let effect = match effect {
         Effect::Dispatch { .. } => "dispatch",
         Effect::Interrupt { .. } => "interrupt",
         Effect::Announce => "announce",
     };
     metrics().untold(effect);
-    tracing::warn!(%id, effect, error = error as &dyn std::error::Error, "could not tell; the timer will see to it");
+    tracing::warn!(
+        operation = %record.name(),
+        attempt = record.attempt,
+        trace_id = record.job.trace.trace_id(),
+        effect,
+        error = error as &dyn std::error::Error,
+        "could not tell; the timer will see to it"
+    );
 }

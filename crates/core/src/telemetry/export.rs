@@ -11,7 +11,7 @@ use opentelemetry_sdk::{
 use prometheus::{Registry, TextEncoder, process_collector::ProcessCollector};
 use tokio::runtime::Handle;
 
-use super::{Error, FLUSH, Settings};
+use super::{Error, FLUSH, Settings, exporter::Watched};
 
 static REGISTRY: OnceLock<Registry> = OnceLock::new();
 
@@ -46,7 +46,8 @@ pub(super) fn start(settings: &Settings, resource: Resource) -> Result<SdkMeterP
             .with_timeout(FLUSH)
             .build()
             .map_err(Error::Endpoint)?;
-        let sent = PeriodicReader::builder(exporter).with_interval(settings.metrics_interval);
+        let sent = PeriodicReader::builder(Watched::new(exporter, "metrics"))
+            .with_interval(settings.metrics_interval);
         provider = provider.with_reader(sent.build());
     }
     let provider = provider.build();

@@ -15,7 +15,10 @@ use opentelemetry::{
     metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter},
 };
 
-use super::job_types::JobTypes;
+use super::{
+    held::{Held, Slot},
+    job_types::JobTypes,
+};
 
 /// Bounds for what takes as long as a round trip, in seconds.
 const CALLS: [f64; 14] =
@@ -62,13 +65,14 @@ pub struct Metrics {
     records: Gauge<u64>,
 
     slots: Gauge<u64>,
-    slots_used: UpDownCounter<i64>,
-    slots_free: UpDownCounter<i64>,
+    pub(super) slots_used: UpDownCounter<i64>,
+    pub(super) slots_free: UpDownCounter<i64>,
     job_attempts: Counter<u64>,
     worker_leases_lost: Counter<u64>,
 
     store: Histogram<f64>,
     bus: Histogram<f64>,
+    exports_failed: Counter<u64>,
 
     /// Those that were counted, and so have all their counters.
     pub(super) counted: JobTypes,
@@ -193,6 +197,10 @@ impl Metrics {
 
             store: seconds("db.client.operation.duration", &CALLS, "Calls of the store."),
             bus: seconds("messaging.client.operation.duration", &CALLS, "Calls of the bus."),
+            exports_failed: counter(
+                "longshore.exports.failed",
+                "Batches that the collector did not take.",
+            ),
 
             counted: JobTypes::default(),
             worked: JobTypes::default(),
@@ -201,6 +209,9 @@ impl Metrics {
 
     /// Shows 0 for what a role has to count and has not yet: a rate needs a first value.
     pub fn begins(&self, role: Role) {
+        for signal in ["traces", "metrics"] {
+            self.exports_failed.add(0, &[KeyValue::new("longshore.signal", signal)]);
+        }
         match role {
             Role::Gateway => {
                 self.waiters.add(0, &[]);
@@ -294,10 +305,7 @@ impl Metrics {
 
     /// The worker begins an attempt; dropping what this returns ends it.
     pub fn slot(&'static self, job_type: &str) -> Slot {
-        let job_type = [self.worked(job_type)];
-        self.slots_used.add(1, &job_type);
-        self.slots_free.add(-1, &[]);
-        Slot { metrics: self, job_type }
+        Slot::new(self, self.worked(job_type))
     }
 
     /// An attempt came to its end in the worker: `outcome` is a fixed word such as `succeeded`.
@@ -339,6 +347,11 @@ impl Metrics {
         record(&self.bus, what, error, took);
     }
 
+    /// The collector did not take a batch of what it is sent by OTLP.
+    pub(super) fn export_failed(&self, signal: &'static str) {
+        self.exports_failed.add(1, &[KeyValue::new("longshore.signal", signal)]);
+    }
+
     /// The attribute of a job type that the worker runs.
     fn worked(&self, job_type: &str) -> KeyValue {
         self.worked.of(job_type, |_| {})
@@ -358,36 +371,5 @@ fn record(
             let error = KeyValue::new("error.type", error);
             histogram.record(took.as_secs_f64(), &[first, second, error]);
         }
-    }
-}
-
-/// Something that is counted while it lasts.
-#[must_use = "it counts until it is dropped"]
-pub struct Held(&'static UpDownCounter<i64>);
-
-impl Held {
-    fn new(counter: &'static UpDownCounter<i64>) -> Self {
-        counter.add(1, &[]);
-        Self(counter)
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.add(-1, &[]);
-    }
-}
-
-/// A worker's slot that is taken.
-#[must_use = "it counts until it is dropped"]
-pub struct Slot {
-    metrics: &'static Metrics,
-    job_type: [KeyValue; 1],
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.metrics.slots_used.add(-1, &self.job_type);
-        self.metrics.slots_free.add(1, &[]);
     }
 }

@@ -4,7 +4,7 @@
 use longshore_proto::rpc::Code;
 use opentelemetry::KeyValue;
 
-use super::metrics::Metrics;
+use super::{metrics::Metrics, trace::waited};
 use crate::{
     lifecycle::{Effect, Input, Write},
     record::{Done, Outcome, Record, State},
@@ -71,7 +71,9 @@ impl Metrics {
         }
         match (before.stage, &record.state) {
             (Stage::Queued { ready, .. }, State::Running(_)) => {
-                self.schedule_to_start.record(now.since(ready).as_secs_f64(), &job_type);
+                let long = now.since(ready);
+                self.schedule_to_start.record(long.as_secs_f64(), &job_type);
+                waited(record, long);
             }
             (Stage::Queued { hinted: true, .. }, State::Queued(_)) => {
                 let sent = effects.iter().any(|effect| matches!(effect, Effect::Dispatch { .. }));

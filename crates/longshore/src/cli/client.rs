@@ -28,6 +28,8 @@ pub(crate) enum Format {
     Json,
     /// For people.
     Table,
+    /// The same with the worker and the trace.
+    Wide,
     /// The names alone.
     Name,
 }

@@ -6,7 +6,13 @@ use anyhow::Result;
 use longshore_core::json::operation_to_json;
 use longshore_proto::longrunning::{ListOperationsRequest, ListOperationsResponse, Operation};
 
-use super::{Client, connection::brief, failure::Refused, say, show::table};
+use super::{
+    Client,
+    connection::brief,
+    failure::Refused,
+    say,
+    show::{COLUMNS, WIDE, table},
+};
 use crate::{
     cli::{Format, List},
     exit::Exit,
@@ -63,7 +69,7 @@ impl Client {
 enum Lines {
     Json { first: bool },
     Names,
-    Table(Vec<Operation>),
+    Table(&'static [&'static str], Vec<Operation>),
 }
 
 impl Lines {
@@ -71,7 +77,8 @@ impl Lines {
         match format {
             Format::Json => Self::Json { first: true },
             Format::Name => Self::Names,
-            Format::Table => Self::Table(Vec::new()),
+            Format::Table => Self::Table(&COLUMNS, Vec::new()),
+            Format::Wide => Self::Table(&WIDE, Vec::new()),
         }
     }
 
@@ -87,7 +94,7 @@ impl Lines {
                 out.flush()
             }
             Self::Names => page.iter().try_for_each(|operation| say(&operation.name)),
-            Self::Table(rows) => {
+            Self::Table(_, rows) => {
                 rows.extend(page);
                 Ok(())
             }
@@ -99,7 +106,7 @@ impl Lines {
             Self::Json { first: true } => say("[]"),
             Self::Json { first: false } => say("\n]"),
             Self::Names => Ok(()),
-            Self::Table(rows) => say(&table(&rows)),
+            Self::Table(columns, rows) => say(&table(&rows, columns)),
         }
     }
 }

@@ -37,7 +37,8 @@ pub(crate) fn complain(line: &str) -> io::Result<()> {
 pub(crate) fn show(format: Format, operation: &Operation) -> io::Result<()> {
     match format {
         Format::Json => say(&format!("{:#}", operation_to_json(operation))),
-        Format::Table => say(&table(std::slice::from_ref(operation))),
+        Format::Table => say(&table(std::slice::from_ref(operation), &COLUMNS)),
+        Format::Wide => say(&table(std::slice::from_ref(operation), &WIDE)),
         Format::Name => say(&operation.name),
     }
 }
@@ -49,26 +50,35 @@ pub(super) fn metadata(operation: &Operation) -> Option<OperationMetadata> {
         .then(|| OperationMetadata::decode(any.value.as_slice()).ok())?
 }
 
+/// A table's columns.
+pub(super) const COLUMNS: [&str; 6] = ["NAME", "TYPE", "STATE", "PROGRESS", "ATTEMPT", "CREATED"];
+/// Those of a wide one, which begin with the others.
+pub(super) const WIDE: [&str; 8] =
+    ["NAME", "TYPE", "STATE", "PROGRESS", "ATTEMPT", "CREATED", "WORKER", "TRACE"];
+
 /// Operations as a table: one line each, under a line of headings.
-pub(super) fn table(operations: &[Operation]) -> String {
+pub(super) fn table(operations: &[Operation], columns: &'static [&'static str]) -> String {
     let rows = operations.iter().map(|operation| {
         let metadata = metadata(operation).unwrap_or_default();
-        [
+        let cells = [
             operation.name.clone(),
             metadata.job_type.clone(),
             state(operation, &metadata).to_owned(),
             progress::amount(&metadata).unwrap_or_default(),
             metadata.attempt.to_string(),
             metadata.create_time.as_ref().map(time).unwrap_or_default(),
-        ]
+            metadata.worker,
+            metadata.trace_id,
+        ];
+        cells.into_iter().take(columns.len())
     });
-    plain_table(["NAME", "TYPE", "STATE", "PROGRESS", "ATTEMPT", "CREATED"], rows)
+    plain_table(columns.iter().copied(), rows)
 }
 
 /// A table of anything, under a line of headings.
-pub(crate) fn plain_table<const N: usize>(
-    headings: [&str; N],
-    rows: impl IntoIterator<Item = [String; N]>,
+pub(crate) fn plain_table<R: IntoIterator<Item = String>>(
+    headings: impl IntoIterator<Item = &'static str>,
+    rows: impl IntoIterator<Item = R>,
 ) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
@@ -111,6 +121,8 @@ mod tests {
             state: State::Running.into(),
             job_type: "hash".into(),
             attempt: 2,
+            worker: "w1".into(),
+            trace_id: "0af7651916cd43dd8448eb211c80319c".into(),
             create_time: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 5 }),
             progress: Some(Progress { percent: Some(12.5), ..Progress::default() }),
             ..OperationMetadata::default()
@@ -119,9 +131,16 @@ mod tests {
         let ours =
             Operation { name: "operations/a".into(), metadata: Some(any), ..Operation::default() };
         let others = Operation { name: "operations/b".into(), done: true, ..Operation::default() };
-        let table = table(&[ours, others]);
-        let words: Vec<Vec<&str>> =
-            table.lines().map(|line| line.split_whitespace().collect()).collect();
+        let operations = [ours, others];
+        let words = |columns| -> Vec<Vec<String>> {
+            let table = table(&operations, columns);
+            let words = |line: &str| line.split_whitespace().map(str::to_owned).collect();
+            table.lines().map(words).collect()
+        };
+        let wide = words(&WIDE);
+        assert_eq!(wide[0][6..], ["WORKER", "TRACE"]);
+        assert_eq!(wide[1][6..], ["w1", "0af7651916cd43dd8448eb211c80319c"]);
+        let words = words(&COLUMNS);
         assert_eq!(words[0], ["NAME", "TYPE", "STATE", "PROGRESS", "ATTEMPT", "CREATED"]);
         assert_eq!(
             words[1],

@@ -1,6 +1,8 @@
 //! The roles as separate processes on real servers, several of each, with what breaks at night.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
+mod collector;
+mod exporters;
 mod metrics;
 mod operators;
 mod permissions;

@@ -26,7 +26,7 @@ command = ["sh", "-c", "cat > /dev/null; echo $$ >> starts; sleep 2; echo '{\"sl
 concurrency = 4
 
 [jobs.trace]
-command = ["sh", "-c", "cat > /dev/null; printf '\"%s\"' $TRACEPARENT"]
+command = ["sh", "-c", "cat > /dev/null; until [ -e go ]; do sleep 0.1; done; printf '\"%s\"' $TRACEPARENT"]
 
 [jobs.fails]
 command = ["sh", "-c", "cat > /dev/null; exit 75"]
@@ -174,6 +174,12 @@ impl Cluster {
     /// The roles' names, and where they answer the platform.
     pub(crate) fn admins(&self) -> impl Iterator<Item = (&str, &str)> {
         self.roles.iter().map(|role| (role.name.as_str(), role.admin.as_str()))
+    }
+
+    /// What the roles of that name, such as all workers, have logged.
+    pub(crate) fn logged(&self, role: &str) -> String {
+        let roles = self.roles.iter().filter(|found| found.name.starts_with(role));
+        roles.map(|role| std::fs::read_to_string(&role.log).unwrap_or_default()).collect()
     }
 
     /// Where a gateway serves the API: host and port.

@@ -28,9 +28,13 @@ pub(crate) struct Sample {
 
 /// An answer's status and body.
 pub(crate) async fn http(address: &str, path: &str) -> Result<(String, String), String> {
+    ask(address, &format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n")).await
+}
+
+/// The status and the body of what a request of HTTP/1.0 is answered.
+pub(crate) async fn ask(address: &str, request: &str) -> Result<(String, String), String> {
     let asked = async {
         let mut stream = TcpStream::connect(address).await?;
-        let request = format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;

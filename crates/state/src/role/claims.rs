@@ -13,13 +13,12 @@ use longshore_core::{
     time::{Time, micros},
 };
 use longshore_proto::internal::{
-    ClaimAnswer, ClaimReply, ClaimRequest, Grant, RenewAnswer, RenewReply, RenewRequest,
+    ClaimAnswer, ClaimReply, ClaimRequest, Grant, RenewAnswer, RenewReply, RenewRequest, Renewal,
     claim_answer, renew_answer,
 };
 use prost::Message;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::Span;
 
 use crate::ledger::{Applied, Error, Ledger};
 
@@ -50,6 +49,7 @@ pub(super) async fn serve(
 }
 
 async fn answer(ledger: &Ledger, subject: &str, incoming: Incoming) {
+    let asked = Instant::now();
     let Some(reply) = incoming.reply else { return };
     let payload = incoming.message.payload;
     let answered = match subject {
@@ -62,20 +62,12 @@ async fn answer(ledger: &Ledger, subject: &str, incoming: Incoming) {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(subject, error, "could not answer a worker; it will ask again");
             }
-            let spans: Vec<Span> = applied.iter().map(|it| granted(&it.record)).collect();
+            let took = asked.elapsed();
+            applied.iter().for_each(|applied| telemetry::claimed(&applied.record, took));
             ledger.perform_all(&applied).await;
-            drop(spans);
         }
         Err(error) => tracing::error!(subject, %error, "a worker sent what is no request"),
     }
-}
-
-/// The grant as a part of the operation's trace.
-fn granted(record: &Record) -> Span {
-    let (operation, attempt, worker) = (&record.id, record.attempt, &*record.worker);
-    let span = tracing::debug_span!("claim", %operation, attempt, worker);
-    telemetry::follow(&span, &record.job.trace);
-    span
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +88,8 @@ async fn claim(ledger: &Ledger, payload: Bytes) -> Result<(Bytes, Vec<Applied>),
     }
     let mut granted = Vec::new();
     let mut answers = Vec::with_capacity(inputs.len());
-    for result in ledger.apply_all(inputs).await {
+    let ids: Vec<OperationId> = inputs.iter().map(|(id, _)| id.clone()).collect();
+    for (id, result) in ids.iter().zip(ledger.apply_all(inputs).await) {
         let answer = match result {
             Ok(applied) => {
                 let grant = grant(&applied.record, applied.now);
@@ -105,10 +98,8 @@ async fn claim(ledger: &Ledger, payload: Bytes) -> Result<(Bytes, Vec<Applied>),
             }
             Err(Error::Rejected(rejection)) => claim_answer::Answer::Refused(rejection.to_string()),
             Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "could not answer a claim"
-                );
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(operation = %id, error, "could not answer a claim");
                 claim_answer::Answer::Unavailable(error.to_string())
             }
         };
@@ -142,15 +133,16 @@ async fn renew(ledger: &Ledger, payload: Bytes) -> Result<(Bytes, Vec<Applied>),
     let request = RenewRequest::decode(payload)?;
     let worker = WorkerInstance::parse(&request.worker)?;
     let mut inputs = Vec::with_capacity(request.renewals.len());
-    for renewal in request.renewals {
+    for renewal in &request.renewals {
         let input = Input::Renew { worker: worker.clone(), attempt: renewal.attempt };
         inputs.push((OperationId::parse(&renewal.id)?, input));
     }
-    let answers = ledger.apply_all(inputs).await.into_iter().map(renewed).collect();
+    let results = request.renewals.iter().zip(ledger.apply_all(inputs).await);
+    let answers = results.map(|(renewal, result)| renewed(renewal, result)).collect();
     Ok((RenewReply { answers }.encode_to_vec().into(), Vec::new()))
 }
 
-fn renewed(result: Result<Applied, Error>) -> RenewAnswer {
+fn renewed(renewal: &Renewal, result: Result<Applied, Error>) -> RenewAnswer {
     let (answer, cancel_requested) = match result {
         Ok(applied) => {
             let (lease, cancel_requested) = lease(&applied.record, applied.now);
@@ -160,7 +152,12 @@ fn renewed(result: Result<Applied, Error>) -> RenewAnswer {
             (renew_answer::Answer::Lost(rejection.to_string()), false)
         }
         Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "could not renew a lease");
+            tracing::warn!(
+                operation = renewal.id,
+                attempt = renewal.attempt,
+                error = &error as &dyn std::error::Error,
+                "could not renew a lease"
+            );
             (renew_answer::Answer::Unavailable(error.to_string()), false)
         }
     };

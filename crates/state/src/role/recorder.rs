@@ -52,25 +52,34 @@ pub(super) async fn record(ledger: Arc<Ledger>, settings: Settings, shutdown: Ca
     tasks.wait().await;
 }
 
+/// An event of a batch, while it is applied.
+struct Reported {
+    /// The place of its delivery.
+    place: usize,
+    id: OperationId,
+    attempt: u32,
+    trace: TraceContext,
+    /// The recording of an outcome as a part of the operation's trace; progress would only fill it.
+    _span: Span,
+}
+
 async fn apply(ledger: &Ledger, batch: Vec<Delivery>) {
     let begun = Instant::now();
-    let mut inputs = Vec::new();
-    let mut spans = Vec::new();
-    // The place of each event's delivery.
-    let mut places = Vec::new();
+    let (mut inputs, mut reported) = (Vec::new(), Vec::new());
     for (place, delivery) in batch.iter().enumerate() {
         match Events::decode(delivery.message.payload.clone()) {
-            Ok(Events { events }) => events.into_iter().for_each(|event| match input(event) {
-                Ok((id, input, trace)) => {
-                    spans.push(span(&id, &input, &trace));
-                    inputs.push((id, input));
-                    places.push(place);
-                }
-                Err(error) => {
-                    tracing::error!(
-                        error = &error as &dyn StdError,
-                        "dropped an event that is none"
-                    );
+            Ok(Events { events }) => events.into_iter().for_each(|event| {
+                let attempt = event.attempt;
+                match input(event) {
+                    Ok((id, input, trace)) => {
+                        let _span = span(&id, &input, &trace);
+                        reported.push(Reported { place, id: id.clone(), attempt, trace, _span });
+                        inputs.push((id, input));
+                    }
+                    Err(error) => {
+                        let error = &error as &dyn StdError;
+                        tracing::error!(error, "dropped an event that is none");
+                    }
                 }
             }),
             Err(error) => {
@@ -80,22 +89,25 @@ async fn apply(ledger: &Ledger, batch: Vec<Delivery>) {
     }
     let mut again = vec![false; batch.len()];
     let mut recorded = Vec::with_capacity(inputs.len());
-    for (place, result) in places.into_iter().zip(ledger.apply_all(inputs).await) {
+    for (event, result) in reported.iter().zip(ledger.apply_all(inputs).await) {
         match result {
             Ok(applied) => recorded.push(applied),
             Err(Error::Rejected(rejection)) => tracing::debug!(%rejection, "dropped a stale event"),
             Err(error) => {
                 tracing::warn!(
+                    operation = %event.id,
+                    attempt = event.attempt,
+                    trace_id = event.trace.trace_id(),
                     error = &error as &dyn StdError,
                     "could not apply an event; will try again"
                 );
-                again[place] = true;
+                again[event.place] = true;
             }
         }
     }
     // First the world: who waits for the end is not to wait for our acknowledgement.
     ledger.perform_all(&recorded).await;
-    drop(spans);
+    drop(reported);
     for (delivery, _) in batch.iter().zip(&again).filter(|(_, again)| !**again) {
         telemetry::metrics().event_applied(delivery.waited + begun.elapsed());
     }
@@ -103,7 +115,6 @@ async fn apply(ledger: &Ledger, batch: Vec<Delivery>) {
     join_all(settled).await;
 }
 
-/// The recording of an outcome as a part of the operation's trace; progress would only fill it.
 fn span(id: &OperationId, input: &Input, trace: &TraceContext) -> Span {
     let (Input::Complete { attempt, .. } | Input::Fail { attempt, .. }) = input else {
         return Span::none();

@@ -67,19 +67,22 @@ async fn fire_due(ledger: &Ledger, settings: &Settings) -> Result<Duration, stor
 async fn fire_all(ledger: &Ledger, ids: Vec<OperationId>) -> usize {
     let hints = hints_of(ledger, &ids).await;
     let inputs = ids
-        .into_iter()
+        .iter()
         .map(|id| {
-            let hints = hints.get(&id).copied().unwrap_or(HintsOut::Unknown);
-            (id, Input::Timer { hints })
+            let hints = hints.get(id).copied().unwrap_or(HintsOut::Unknown);
+            (id.clone(), Input::Timer { hints })
         })
         .collect();
     let mut changed = Vec::new();
-    for result in ledger.apply_all(inputs).await {
+    for (id, result) in ids.iter().zip(ledger.apply_all(inputs).await) {
         match result {
             Ok(applied) if applied.write == Write::Keep => {}
             Ok(applied) => changed.push(applied),
             Err(Error::Rejected(rejection)) => tracing::debug!(%rejection, "a timer came too late"),
-            Err(error) => tracing::warn!(error = &error as &dyn StdError, "could not fire a timer"),
+            Err(error) => {
+                let error = &error as &dyn StdError;
+                tracing::warn!(operation = %id, error, "could not fire a timer");
+            }
         }
     }
     join_all(changed.iter().map(|applied| ledger.perform(applied))).await;

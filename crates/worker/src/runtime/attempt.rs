@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tracing::{Instrument, Span};
+use tracing::{Instrument, Span, field::Empty};
 
 use super::{
     DRAIN_GRACE, Job, Shared,
@@ -52,7 +52,17 @@ pub(super) async fn run(
     if grant.cancel_requested {
         tenure.cancel.cancel();
     }
-    let span = tracing::info_span!("job", operation = %id, attempt, job_type = %job.job_type);
+    // What is no parent is told below.
+    let parent = Parent::parse(&grant.parent).unwrap_or_default();
+    let span = tracing::info_span!(
+        "job",
+        otel.kind = "consumer",
+        messaging.operation.type = "process",
+        operation = %OperationName { parent, id: id.clone() },
+        attempt,
+        job_type = %job.job_type,
+        trace_id = Empty,
+    );
     let (name, what) = match read(id.clone(), &grant.parent, grant.job) {
         Ok(read) => read,
         Err(error) => {
@@ -67,6 +77,9 @@ pub(super) async fn run(
     };
     telemetry::follow(&span, &what.trace);
     let trace = telemetry::context_of(&span, &what.trace);
+    if !trace.trace_id().is_empty() {
+        span.record("trace_id", trace.trace_id());
+    }
     let context = Context::new(name, Arc::new(what), attempt, grant.failures, trace.clone());
     let reporter = Reporter { shared, id, attempt, claim, trace };
     async {
@@ -74,7 +87,8 @@ pub(super) async fn run(
         let ended = ended(outcome.as_ref(), context.stop_reason());
         telemetry::metrics().attempt_ended(job.job_type.as_str(), ended);
         if let Some(outcome) = outcome {
-            reporter.outcome(&mut tenure, event(outcome, &context)).await;
+            let report = tracing::debug_span!("report", otel.kind = "producer");
+            reporter.outcome(&mut tenure, event(outcome, &context)).instrument(report).await;
         }
     }
     .instrument(span)
