@@ -337,3 +337,18 @@ impl Settle for NatsSettle {
         self.link.send(self.subject, None, None, nak).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_when_a_message_was_stored() {
+        let when = Some(SystemTime::UNIX_EPOCH + Duration::from_nanos(1_795_277_645_123_456_789));
+        let short = "$JS.ACK.events.state.1.7.9.1795277645123456789.3";
+        assert_eq!(stored(short), when);
+        let long = "$JS.ACK.hub.ACCOUNT.events.state.1.7.9.1795277645123456789.3.token";
+        assert_eq!(stored(long), when);
+        assert_eq!(stored("$JS.ACK"), None);
+    }
+}

@@ -5,7 +5,7 @@
 //! values are bounded: there are so many job types at most, and no attribute holds the name of an
 //! operation. Nothing is allocated to count.
 //!
-//! Until [`super::init`] has been called all of this costs next to nothing and goes nowhere.
+//! Without [`super::init`] all of this costs next to nothing and goes nowhere.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -30,7 +30,8 @@ const JOBS: [f64; 15] = [
 ];
 const ATTEMPTS: [f64; 8] = [1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0];
 
-/// The instruments of this process.
+/// The instruments of this process. To be asked for after [`super::init`]: what is there before
+/// it goes nowhere for good.
 pub fn metrics() -> &'static Metrics {
     static METRICS: OnceLock<Metrics> = OnceLock::new();
     METRICS.get_or_init(|| Metrics::new(&global::meter("longshore")))
