@@ -119,8 +119,7 @@ impl Tokens {
     }
 }
 
-/// The key that all gateways seal with; made when none is there. If two make one at the same time
-/// the later one counts, and the tokens of that moment are refused.
+/// The key that all gateways seal with; made when none is there.
 async fn key(store: &dyn Store) -> Result<String, Refusal> {
     if let Some(key) = store.note(NOTE).await? {
         return Ok(key);
@@ -128,9 +127,7 @@ async fn key(store: &dyn Store) -> Result<String, Refusal> {
     let mut random = [0; 32];
     getrandom::fill(&mut random)
         .map_err(|_| Refusal::new(Reason::Internal, "the system has no random numbers"))?;
-    let mine = hex::encode(random);
-    store.set_note(NOTE, &mine).await?;
-    Ok(store.note(NOTE).await?.unwrap_or(mine))
+    Ok(store.note_or(NOTE, &hex::encode(random)).await?)
 }
 
 #[cfg(test)]

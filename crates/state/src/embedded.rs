@@ -162,12 +162,18 @@ impl Store for EmbeddedStore {
     }
 
     async fn set_note(&self, key: &str, value: &str) -> Result<(), Error> {
-        let write = Write::Note { key: key.to_owned(), value: value.to_owned() };
+        let write = Write::Note { key: key.to_owned(), value: value.to_owned(), again: true };
         self.write("keeping a note", write).await.map(drop)
     }
 
     async fn size(&self) -> Result<u64, Error> {
         self.read("counting records", read::size).await
+    }
+
+    async fn note_or(&self, key: &str, value: &str) -> Result<String, Error> {
+        let write = Write::Note { key: key.to_owned(), value: value.to_owned(), again: false };
+        self.write("keeping a note", write).await?;
+        Ok(self.note(key).await?.unwrap_or_else(|| value.to_owned()))
     }
 
     fn partitions(&self) -> u16 {

@@ -111,6 +111,10 @@ impl Store for Measured {
         self.call("set_note", self.inner.set_note(key, value)).await
     }
 
+    async fn note_or(&self, key: &str, value: &str) -> Result<String, Error> {
+        self.call("note_or", self.inner.note_or(key, value)).await
+    }
+
     fn partitions(&self) -> u16 {
         self.inner.partitions()
     }

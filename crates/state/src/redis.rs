@@ -155,6 +155,10 @@ impl Store for RedisStore {
         timers::size(self).await
     }
 
+    async fn note_or(&self, key: &str, value: &str) -> Result<String, Error> {
+        meta::note_or(&self.connection, key, value).await
+    }
+
     fn partitions(&self) -> u16 {
         self.keys.partitions
     }

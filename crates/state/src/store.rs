@@ -193,6 +193,10 @@ pub trait Store: Send + Sync + 'static {
     /// How many records there are. It costs the same however many.
     async fn size(&self) -> Result<u64, Error>;
 
+    /// Keeps a note unless there is one, and gives the one that is kept: of those who do this at
+    /// the same time the first decides for all.
+    async fn note_or(&self, key: &str, value: &str) -> Result<String, Error>;
+
     /// Over how many partitions operations are spread: fixed when the store is first used.
     fn partitions(&self) -> u16;
 

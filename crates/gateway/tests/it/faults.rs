@@ -188,6 +188,11 @@ impl Store for FaultyStore {
         self.inner.set_note(key, value).await
     }
 
+    async fn note_or(&self, key: &str, value: &str) -> Result<String, Error> {
+        self.up()?;
+        self.inner.note_or(key, value).await
+    }
+
     fn partitions(&self) -> u16 {
         self.inner.partitions()
     }

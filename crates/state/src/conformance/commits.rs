@@ -143,6 +143,12 @@ pub async fn keeps_notes(store: &dyn Store) {
         assert_eq!(note("epoch").await.as_deref(), Some(value));
         assert_eq!(note("partitions").await, None);
     }
+
+    let note_or = async |key, value| store.note_or(key, value).await.expect("the store writes");
+    assert_eq!(note_or("epoch", "three").await, "zwei");
+    assert_eq!(note_or("key", "first").await, "first");
+    assert_eq!(note_or("key", "second").await, "first");
+    assert_eq!(note("key").await.as_deref(), Some("first"));
 }
 
 /// Time never goes back, and goes on by itself.

@@ -13,8 +13,17 @@ use crate::{
 /// What is to be written.
 pub(super) enum Write {
     Changes(Vec<Change>),
-    Note { key: String, value: String },
-    Mend { id: OperationId, revision: Option<u64>, strays: Vec<Place> },
+    /// One that is there already stays as it is, unless it is written `again`.
+    Note {
+        key: String,
+        value: String,
+        again: bool,
+    },
+    Mend {
+        id: OperationId,
+        revision: Option<u64>,
+        strays: Vec<Place>,
+    },
 }
 
 /// Applies writes one after the other, all or none of them, and gives the verdicts on the changes
@@ -50,8 +59,11 @@ impl Tables<'_> {
     fn write(&mut self, write: &Write) -> Result<Vec<Verdict>, redb::Error> {
         match write {
             Write::Changes(changes) => changes.iter().map(|change| self.change(change)).collect(),
-            Write::Note { key, value } => {
-                self.meta.insert(format!("note:{key}").as_str(), value.as_str())?;
+            Write::Note { key, value, again } => {
+                let key = format!("note:{key}");
+                if *again || self.meta.get(key.as_str())?.is_none() {
+                    self.meta.insert(key.as_str(), value.as_str())?;
+                }
                 Ok(Vec::new())
             }
             Write::Mend { id, revision, strays } => Ok(vec![self.mend(id, *revision, strays)?]),

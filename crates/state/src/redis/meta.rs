@@ -99,6 +99,17 @@ pub(super) async fn set_note(connection: &Connection, key: &str, value: &str) ->
     connection.command(&set).await.map_err(error::at("keeping a note")).map(drop)
 }
 
+pub(super) async fn note_or(
+    connection: &Connection,
+    key: &str,
+    value: &str,
+) -> Result<String, Error> {
+    let mut set = cmd("HSETNX");
+    set.arg(META).arg(field(key)).arg(value);
+    connection.command(&set).await.map_err(error::at("keeping a note"))?;
+    Ok(note(connection, key).await?.unwrap_or_else(|| value.to_owned()))
+}
+
 fn field(key: &str) -> String {
     format!("note:{key}")
 }
