@@ -81,7 +81,7 @@ impl Api {
                 Ok(_) => Ok(()),
                 // The attempt before was written after all, and only its answer got lost.
                 Err(refusal) if attempt > 1 && refusal.reason == Reason::OperationNotFound => {
-                    Ok(())
+                    Ok(self.ledger.store().settle().await?)
                 }
                 Err(refusal) if refusal.reason == Reason::OperationNotFound => {
                     Err(Refusal::not_found(&name))
