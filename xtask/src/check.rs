@@ -8,6 +8,7 @@ use crate::{
     chaos, clients, deploy,
     servers::{self, Servers},
     shell::{cargo, follow, run, which},
+    sim::{self, Seeds},
 };
 
 /// What the test runners counted.
@@ -52,6 +53,8 @@ pub(crate) fn all() -> Result<bool> {
         command.env("LONGSHORE_TEST_NATS_SERVER", newest);
         well &= test("tests with the newest NATS", &mut command, &servers, &mut count)?;
     }
+    println!("--- simulation");
+    count.check(sim::run(&Seeds::default())?);
     well &= clients::check(&[], &mut count)?;
     well &= deploy::all(&mut count)?;
     well &= bench(&servers, &mut count)?;
@@ -102,6 +105,15 @@ impl Count {
     fn conclude(&self) -> bool {
         println!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped);
         self.failed == 0 && self.passed > 0
+    }
+
+    /// Counts a check that is no test of cargo's.
+    fn check(&mut self, passed: bool) {
+        if passed {
+            self.passed += 1;
+        } else {
+            self.failed += 1;
+        }
     }
 
     /// Reads the line with which each test binary ends:

@@ -18,9 +18,17 @@ pub(crate) struct Seeds {
     history: bool,
 }
 
+impl Default for Seeds {
+    /// Those of every check.
+    fn default() -> Self {
+        Self { start: 0, seeds: 10_000, history: false }
+    }
+}
+
 /// Runs the seeds; whether all is well.
 pub(crate) fn run(seeds: &Seeds) -> Result<bool> {
-    let mut command = cargo(&["run", "--release", "--quiet", "--package", "longshore-sim", "--"]);
+    let program = ["run", "--profile", "soak", "--locked", "--package", "longshore-sim", "--"];
+    let mut command = cargo(&program);
     command.arg("--start").arg(seeds.start.to_string());
     command.arg("--seeds").arg(seeds.seeds.to_string());
     if seeds.history {

@@ -1,5 +1,6 @@
 //! The bus: loses, doubles, delays and reorders what is sent, and forgets what it kept.
 
+mod bugs;
 mod consumer;
 mod port;
 
@@ -18,6 +19,7 @@ use tokio::{
 use self::port::Answer;
 pub(crate) use self::port::Port;
 use crate::{
+    Bug,
     gate::Gate,
     world::{World, millis},
 };
@@ -63,9 +65,10 @@ impl Hub {
     /// Loses all that was kept.
     pub(crate) fn wipe(&self) {
         self.world.note("the bus loses its storage");
+        self.world.history().hints_are_lost();
         let mut state = self.state();
         state.lanes.clear();
-        state.epoch += 1;
+        state.epoch += u64::from(self.world.bug != Some(Bug::WipeUnnoticed));
         let status = state.status();
         state.status.retain(|(gate, _)| !gate.dead.is_cancelled());
         for (_, sender) in &state.status {
@@ -73,8 +76,15 @@ impl Hub {
         }
     }
 
+    /// What is kept, for whatever reason.
+    pub(crate) fn leftovers(&self) -> Vec<String> {
+        let state = self.state();
+        let lanes = state.lanes.iter().filter(|(_, lane)| !lane.is_empty());
+        lanes.map(|(name, lane)| format!("{} of {name}", lane.len())).collect()
+    }
+
     /// How long a message is on its way.
-    fn journey(&self) -> Duration {
+    pub(crate) fn journey(&self) -> Duration {
         let slow = self.world.strikes(self.world.faults.delay);
         if slow { millis(20..8_000) } else { millis(0..4) }
     }
@@ -99,6 +109,9 @@ impl Hub {
     }
 
     fn deliver(&self, message: &Message, answer: Option<&Answer>) {
+        if self.world.is_deaf() && answer.is_none() {
+            return;
+        }
         let mut groups: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         let state = self.state();
         for (id, subscriber) in state.reached(&message.subject) {
@@ -117,6 +130,7 @@ impl Hub {
 
     /// Keeps a message until it is acknowledged.
     fn keep(&self, message: &Message, copies: usize) {
+        self.world.history().hint_is_out(&message.payload, hints(message, copies));
         let mut state = self.state();
         for _ in 0..copies {
             state.last_id += 1;
@@ -160,6 +174,11 @@ impl Subscriber {
         // It fails if the subscriber is gone, which is as good as lost.
         self.sender.send(Incoming { message: message.clone(), reply }).ok();
     }
+}
+
+/// How many of so many copies are hints.
+fn hints(message: &Message, copies: usize) -> usize {
+    if lane(&message.subject) == EVENTS { 0 } else { copies }
 }
 
 fn lane(subject: &str) -> &str {

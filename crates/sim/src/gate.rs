@@ -30,15 +30,6 @@ struct Fate {
 impl Gate {
     pub(crate) fn new(world: &Arc<World>, name: String) -> Arc<Self> {
         let calls_left = world.strikes(world.faults.crash).then(|| fastrand::u32(1..80));
-        Self::with(world, name, calls_left)
-    }
-
-    /// A process that does not die by itself.
-    pub(crate) fn lasting(world: &Arc<World>, name: String) -> Arc<Self> {
-        Self::with(world, name, None)
-    }
-
-    fn with(world: &Arc<World>, name: String, calls_left: Option<u32>) -> Arc<Self> {
         let now = Instant::now();
         world.note(format!("{name} starts"));
         Arc::new(Self {

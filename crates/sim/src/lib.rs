@@ -1,29 +1,35 @@
 //! Deterministic simulation: the code that ships, against a simulated clock, store and bus.
 //!
-//! One seed is one history of an installation: state replicas, workers and clients, which run the
-//! real ledger, state role and worker runtime, while messages get lost, doubled, delayed and
-//! reordered, processes die and come back, and the store fails before and after it writes. Then all
-//! faults end, and everything has to come to its end. The same seed gives the same history.
+//! One seed is one history of an installation: gateways, state replicas and workers, which run the
+//! real API, ledger, state role and worker runtime, and their clients, while messages get lost,
+//! doubled, delayed and reordered, processes die and come back, and the store fails before and
+//! after it writes. Then all faults end, and everything has to come to its end. The same seed gives the same history.
+//!
+//! Gateways, state replicas and workers are processes; each may die between any two of its calls.
+//! Clients call gateways, and whatever they are shown has to have been so between call and answer.
 //!
 //! It must never decide what is right by asking the lifecycle: `check` says it in other words.
 
 mod bus;
 mod check;
 mod client;
+mod drill;
+mod end;
 mod gate;
+mod gateway;
 mod history;
+mod order;
 mod roles;
 mod store;
-mod watcher;
 mod world;
 
-use std::{sync::Arc, time::Duration};
-
-use longshore_core::{index::Index, names::Parent};
-use longshore_state::{
-    embedded::EmbeddedStore,
-    store::{Store, Sweep},
+use std::{
+    cell::Cell,
+    sync::{Arc, Once},
+    time::Duration,
 };
+
+use longshore_state::embedded::EmbeddedStore;
 use tokio::time::sleep;
 
 use crate::{
@@ -32,39 +38,57 @@ use crate::{
     world::{World, millis},
 };
 
-/// Bugs to be planted, to show that the checks bite.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Bugs to be planted at the ports, to show that the checks bite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Bug {
     /// The store commits whatever the revision is.
     NoFencing,
     /// The store keeps no timer for what is new.
     NoTimerOnSubmit,
+    /// The store drops the timer of what changes.
+    NoTimerOnUpdate,
     /// The store never finds anything due.
     NoTimers,
     /// The store says that it has committed before it has.
     AckBeforeCommit,
-    /// Clients' changes are announced before they are committed.
-    EffectsBeforeCommit,
+    /// The store reads from a copy that is behind.
+    StaleReads,
+    /// The store puts nothing into lists.
+    ListsForgotten,
+    /// The store takes nothing out of lists.
+    ListsKept,
     /// Events are acknowledged before they are applied.
     EventAckedEarly,
     /// Events count for whichever attempt runs.
     NoAttempts,
+    /// Progress gets nowhere.
+    ProgressLost,
+    /// Jobs go to workers of another type.
+    QueuesMixedUp,
+    /// A lost hint is never found out.
+    HintsBelieved,
     /// Workers go on whatever becomes of their leases.
     LeaseIgnored,
-}
-
-impl Bug {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::NoFencing,
-        Self::NoTimerOnSubmit,
-        Self::NoTimers,
-        Self::AckBeforeCommit,
-        Self::EffectsBeforeCommit,
-        Self::EventAckedEarly,
-        Self::NoAttempts,
-        Self::LeaseIgnored,
-    ];
+    /// Workers count leases longer than they are.
+    LeasesStretched,
+    /// Nobody hears of changes, but has to read.
+    AnnouncementsLost,
+    /// Workers are not told to stop, but have to ask.
+    InterruptsLost,
+    /// Leases are not renewed.
+    RenewalsLost,
+    /// A repeated claim is another one.
+    ClaimsRenumbered,
+    /// Hints are acknowledged before anything is claimed.
+    HintAckedEarly,
+    /// A hint that is out is not found, and another one is sent.
+    HintsDisbelieved,
+    /// Nobody notices that the bus has lost its storage.
+    WipeUnnoticed,
+    /// Acknowledgements get nowhere.
+    NothingSettled,
+    /// What was written without an answer is acknowledged, although it may not last.
+    NeverSettled,
 }
 
 /// What came of a seed.
@@ -78,13 +102,13 @@ pub struct Outcome {
     pub operations: usize,
 }
 
-/// How many watchers there are.
-const WATCHERS: usize = 2;
-/// After so much time without faults everything has come to its end.
-const PATIENCE: Duration = Duration::from_secs(3600);
+/// How long the last consequences of faults may go on: pauses, messages on their way, cut buses.
+const SETTLES: Duration = Duration::from_secs(45);
 
 /// Runs a seed, on this thread.
 pub fn run(seed: u64, bug: Option<Bug>) -> Outcome {
+    listen_for_panics();
+    PANIC.take();
     fastrand::seed(seed);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -97,7 +121,10 @@ pub fn run(seed: u64, bug: Option<Bug>) -> Outcome {
         world
     });
     // What is dropped with its tasks is no part of the history.
-    let history = world.history();
+    let mut history = world.history();
+    if let Some(panic) = PANIC.take() {
+        history.wrong(None, panic);
+    }
     let outcome = Outcome {
         failure: history.failure(),
         history: history.text(),
@@ -107,17 +134,42 @@ pub fn run(seed: u64, bug: Option<Bug>) -> Outcome {
     outcome
 }
 
+thread_local! {
+    /// The first panic of the seed that runs on this thread. One in a task would go unnoticed.
+    static PANIC: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// Makes panics known. Those of handlers are unwound without one, as they are played.
+fn listen_for_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let first = PANIC.take().unwrap_or_else(|| panic.to_string());
+            PANIC.set(Some(first));
+            before(panic);
+        }));
+    });
+}
+
 async fn play(world: Arc<World>) {
     let clock = world.clone();
     let store = EmbeddedStore::in_memory_with_clock(move || clock.read_store_time());
     let store = Arc::new(store.expect("memory for a store"));
-    let site = Site { hub: Hub::new(&world), store, world: world.clone() };
+    let hub = Hub::new(&world);
+    let site =
+        Site { hub, store, world: world.clone(), doors: Arc::default(), processes: Arc::default() };
     for number in 0..2 {
         tokio::spawn(site.clone().state(number));
         tokio::spawn(site.clone().worker(number));
-        tokio::spawn(site.clone().watcher(number));
+        tokio::spawn(site.clone().gateway(number));
     }
-    let clients: Vec<_> = (0..4).map(|it| tokio::spawn(site.clone().client(it))).collect();
+    let pause = Duration::from_secs(20);
+    let clients = (0..4).map(|it| {
+        let jobs = fastrand::usize(1..4);
+        tokio::spawn(site.clone().client(format!("client-{it}"), jobs, pause))
+    });
+    let clients: Vec<_> = clients.collect();
 
     let faulty = async {
         loop {
@@ -137,62 +189,8 @@ async fn play(world: Arc<World>) {
             world.history().wrong(None, format!("a client came to a bad end: {error}"));
         }
     }
-    drain(&site).await;
-}
-
-/// Waits until everything has ended, and checks that it has.
-async fn drain(site: &Site) {
-    let world = &site.world;
-    let healed = world.now();
-    loop {
-        sleep(Duration::from_secs(1)).await;
-        let mut history = world.history();
-        let open = history.operations().iter().find_map(|(id, operation)| {
-            operation.current().filter(|record| !record.is_done()).map(|_| id.clone())
-        });
-        if history.has_failed() {
-            return;
-        }
-        match open {
-            None => break,
-            Some(id) if world.now() > healed + PATIENCE => {
-                return history.wrong(Some(&id), "it never ends".to_owned());
-            }
-            Some(_) => {}
-        }
-    }
-    sleep(watcher::READ + Duration::from_secs(40)).await;
-    world.history().check_watchers(WATCHERS);
-    agrees(site).await;
-}
-
-/// Whether records, lists and timers are what they have to be after all that was committed.
-async fn agrees(site: &Site) {
-    let Ok((timed, None)) = site.store.sweep(&Sweep::default(), usize::MAX).await else {
-        return site.world.history().wrong(None, "the store can't be swept".to_owned());
-    };
-    let mut listed = Vec::new();
-    for parent in ["", "projects/p"] {
-        let index = Index::In(Parent::parse(parent).unwrap_or_default());
-        let all = site.store.list(&index, None, usize::MAX).await.unwrap_or_default();
-        listed.extend(all.into_iter().flatten());
-    }
-    let active = site.store.list(&Index::AllActive, None, usize::MAX).await.unwrap_or_default();
-
-    let mut history = site.world.history();
-    let mut there = 0;
-    let mut wrong = None;
-    for (id, operation) in history.operations() {
-        let Some(record) = operation.current() else { continue };
-        there += 1;
-        if !timed.contains(id) || !listed.iter().any(|stored| stored.record == *record) {
-            wrong = Some(id.clone());
-        }
-    }
-    if let Some(id) = wrong {
-        history.wrong(Some(&id), "it has no timer, or is in no list".to_owned());
-    }
-    if there != listed.len() || !active.is_empty() {
-        history.wrong(None, format!("{there} records, but {} listed", listed.len()));
+    sleep(SETTLES).await;
+    if !world.history().has_failed() {
+        end::play(&site).await;
     }
 }

@@ -1,6 +1,9 @@
 //! The store as one process reaches it: slow, out of reach before a write, and after it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use async_trait::async_trait;
 use longshore_core::{index::Index, names::OperationId, time::Time};
@@ -22,12 +25,14 @@ pub(crate) struct SimStore {
     gate: Arc<Gate>,
     /// What was due when it was last asked.
     was_due: Mutex<Option<Due>>,
+    /// What it found at last, for [`Bug::StaleReads`].
+    copy: Mutex<BTreeMap<OperationId, Option<Stored>>>,
 }
 
 impl SimStore {
     pub(crate) fn new(world: &Arc<World>, inner: &Arc<EmbeddedStore>, gate: &Arc<Gate>) -> Self {
         let (world, inner, gate) = (world.clone(), inner.clone(), gate.clone());
-        Self { world, inner, gate, was_due: Mutex::new(None) }
+        Self { world, inner, gate, was_due: Mutex::new(None), copy: Mutex::default() }
     }
 
     /// The way there; an error if it is blocked.
@@ -61,42 +66,70 @@ impl SimStore {
                 answers.push(if early { Ok(Verdict::Committed) } else { Err(lost()) });
             } else {
                 answers.push(Ok(Verdict::Conflict));
-                through.push((answers.len() - 1, self.spoil(change)));
+                through.push((answers.len() - 1, self.unfenced(change)));
             }
         }
-        let written = through.iter().map(|(_, change)| change.clone()).collect();
+        let written = through.iter().map(|(_, change)| self.spoilt(change.clone())).collect();
+        let mut unanswered = Vec::new();
         for ((place, change), verdict) in through.into_iter().zip(self.inner.commit(written).await)
         {
+            let is_lost = self.world.strikes(self.world.faults.store_after);
             if let Ok(Verdict::Committed) = verdict {
                 let (at, store_time) = (self.world.now(), self.world.store_time());
-                self.world.history().committed(at, store_time, &self.gate.name, &change);
+                let mut history = self.world.history();
+                history.committed(at, store_time, &self.gate.name, &change);
+                if is_lost {
+                    unanswered.push(change);
+                } else {
+                    history.settled();
+                }
             }
-            let after = self.world.strikes(self.world.faults.store_after);
-            answers[place] = if after { Err(lost()) } else { verdict };
+            answers[place] = if is_lost { Err(lost()) } else { verdict };
         }
+        unanswered.iter().for_each(|change| self.world.history().unanswered(change));
         answers
     }
 
-    /// What a store with a bug makes of a change.
-    fn spoil(&self, mut change: Change) -> Change {
-        match self.world.bug {
-            Some(Bug::NoFencing) => {
-                let current = self.world.history().revision(&change.id);
-                if let (After::Record { revision, .. }, Some(current)) =
-                    (&mut change.after, current)
-                {
-                    *revision = (*revision).max(current + 1);
-                }
-                change.expected = current;
+    /// A change as a store without fencing takes it: whatever there is now.
+    fn unfenced(&self, mut change: Change) -> Change {
+        if self.world.bug == Some(Bug::NoFencing) {
+            let current = self.world.history().revision(&change.id);
+            if let (After::Record { revision, .. }, Some(current)) = (&mut change.after, current) {
+                *revision = (*revision).max(current + 1);
             }
-            Some(Bug::NoTimerOnSubmit) if change.expected.is_none() => {
-                if let After::Record { next_wake, .. } = &mut change.after {
-                    *next_wake = Time::MAX;
-                }
-            }
-            _ => {}
+            change.expected = current;
         }
         change
+    }
+
+    /// What a store with a bug writes.
+    fn spoilt(&self, mut change: Change) -> Change {
+        match self.world.bug {
+            Some(Bug::NoTimerOnSubmit) if change.expected.is_none() => no_timer(&mut change),
+            Some(Bug::NoTimerOnUpdate) if change.expected.is_some() => no_timer(&mut change),
+            Some(Bug::ListsForgotten) => change.lists.add.clear(),
+            Some(Bug::ListsKept) => change.lists.remove.clear(),
+            Some(_) | None => {}
+        }
+        change
+    }
+
+    /// What a store that reads from a copy says: what was there before.
+    fn stale(&self, ids: &[OperationId], loaded: &mut [Result<Loaded, Error>]) {
+        let mut copy = self.copy.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, loaded) in ids.iter().zip(loaded) {
+            let Ok(loaded) = loaded else { continue };
+            let before = copy.insert(id.clone(), loaded.stored.clone());
+            if let Some(before) = before.filter(|_| fastrand::bool()) {
+                loaded.stored = before;
+            }
+        }
+    }
+}
+
+fn no_timer(change: &mut Change) {
+    if let After::Record { next_wake, .. } = &mut change.after {
+        *next_wake = Time::MAX;
     }
 }
 
@@ -114,7 +147,10 @@ impl Store for SimStore {
         if self.reach("loading").await.is_err() {
             return ids.iter().map(|_| Err(unavailable("loading"))).collect();
         }
-        let loaded = self.inner.load(ids).await;
+        let mut loaded = self.inner.load(ids).await;
+        if self.world.bug == Some(Bug::StaleReads) {
+            self.stale(ids, &mut loaded);
+        }
         self.back().await;
         loaded
     }
@@ -123,6 +159,10 @@ impl Store for SimStore {
         self.gate.pass().await;
         if self.world.strikes(self.world.faults.store_slow) {
             sleep(millis(10..4_000)).await;
+            self.gate.pass().await;
+        } else if fastrand::u8(..4) == 0 {
+            // Long enough for somebody else to be first.
+            sleep(millis(0..5)).await;
             self.gate.pass().await;
         }
         let answers = self.write(changes).await;
@@ -192,8 +232,27 @@ impl Store for SimStore {
         kept
     }
 
+    async fn note_or(&self, key: &str, value: &str) -> Result<String, Error> {
+        self.reach("keeping a note").await?;
+        let kept = self.inner.note_or(key, value).await;
+        self.back().await;
+        if self.world.strikes(self.world.faults.store_after) {
+            return Err(unavailable("keeping a note"));
+        }
+        kept
+    }
+
     fn partitions(&self) -> u16 {
         self.inner.partitions()
+    }
+
+    async fn settle(&self) -> Result<(), Error> {
+        self.reach("confirming").await?;
+        if self.world.bug != Some(Bug::NeverSettled) {
+            self.world.history().settled();
+        }
+        self.back().await;
+        Ok(())
     }
 
     async fn check(&self) -> Result<(), Error> {

@@ -13,15 +13,22 @@ use tokio::time::Instant;
 
 use crate::{Bug, history::History};
 
-/// 2030-01-01, by the store's clock.
-const BEGINNING: i64 = 1_893_456_000_000_000;
+/// 2030-01-01, by the store's clock: far from where the machine's own clock is, so that whoever
+/// decides by that one is found out.
+pub(crate) const BEGINNING: i64 = 1_893_456_000_000_000;
+
+/// How much later than it is [`World::store_time`] may say that it is.
+pub(crate) const STORE_IS_AHEAD: Duration = Duration::from_millis(10);
 
 pub(crate) struct World {
     pub(crate) rules: Rules,
     pub(crate) bug: Option<Bug>,
     pub(crate) faults: Faults,
+    /// After the faults nothing that is published arrives: all has to be found out by reading.
+    pub(crate) deaf: bool,
     start: Instant,
     faulty: AtomicBool,
+    strict: AtomicBool,
     /// By how much the store's clock is off, in microseconds.
     offset: AtomicI64,
     /// How often it was read: no two readings are the same.
@@ -29,6 +36,8 @@ pub(crate) struct World {
     /// The latest that it was read.
     latest: AtomicI64,
     serial: AtomicU64,
+    irked: AtomicBool,
+    lost_a_grant: AtomicBool,
     /// How many calls there were in this moment, and when it is.
     calls: Mutex<(Duration, u32)>,
     history: Mutex<History>,
@@ -49,12 +58,16 @@ impl World {
             rules,
             bug,
             faults: Faults::draw(),
+            deaf: fastrand::u8(..4) == 0,
             start: Instant::now(),
             faulty: AtomicBool::new(true),
+            strict: AtomicBool::new(false),
             offset: AtomicI64::new(0),
             readings: AtomicI64::new(0),
             latest: AtomicI64::new(0),
             serial: AtomicU64::new(0),
+            irked: AtomicBool::new(false),
+            lost_a_grant: AtomicBool::new(false),
             calls: Mutex::default(),
             history: Mutex::new(History::new(rules)),
         })
@@ -67,7 +80,7 @@ impl World {
     /// The store's time, or a little later: the store never lets its clock go back.
     pub(crate) fn store_time(&self) -> Time {
         let latest = Time::from_micros(self.latest.load(Ordering::SeqCst));
-        self.clock().max(latest) + Duration::from_millis(10)
+        self.clock().max(latest) + STORE_IS_AHEAD
     }
 
     /// The clock that the store has.
@@ -87,7 +100,8 @@ impl World {
     /// Puts the store's clock forward, or back.
     pub(crate) fn jump(&self, millis: i64) {
         self.offset.fetch_add(millis * 1000, Ordering::SeqCst);
-        self.history().jumped(self.now(), millis);
+        let now = self.store_time();
+        self.history().jumped(self.now(), now, millis);
     }
 
     /// Counts a call; whether they go on without end while no time passes.
@@ -108,9 +122,47 @@ impl World {
         self.note("all faults end");
     }
 
+    /// From here on what may be late otherwise has to be in time.
+    pub(crate) fn be_strict(&self) {
+        self.strict.store(true, Ordering::SeqCst);
+        let now = self.store_time();
+        self.history().be_strict(now, self.deaf);
+        self.note("from here on all is to be in time");
+    }
+
+    pub(crate) fn is_strict(&self) -> bool {
+        self.strict.load(Ordering::SeqCst)
+    }
+
+    /// Whether what is published gets nowhere now.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.deaf && !self.is_faulty()
+    }
+
+    /// How late news may come once all has to be in time.
+    pub(crate) fn lag(&self) -> Duration {
+        if self.deaf { Duration::from_millis(13_000) } else { Duration::from_secs(3) }
+    }
+
     /// Whether a fault of this probability is to happen now.
     pub(crate) fn strikes(&self, probability: f64) -> bool {
         self.is_faulty() && probability > 0.0 && fastrand::f64() < probability
+    }
+
+    /// Whether an event is not taken, although all is to be in time: the worker has to say it again.
+    /// Never two in a row.
+    pub(crate) fn irks(&self) -> bool {
+        let irks = self.is_strict() && fastrand::u8(..6) == 0;
+        let before = self.irked.swap(irks, Ordering::SeqCst);
+        irks && !before
+    }
+
+    /// Whether the answer to a claim gets lost, although all is to be in time: once, and only if the
+    /// lease is long enough for asking again.
+    pub(crate) fn loses_a_grant(&self) -> bool {
+        self.is_strict()
+            && self.rules.lease > Duration::from_secs(6)
+            && !self.lost_a_grant.swap(true, Ordering::SeqCst)
     }
 
     /// A number that was not given before.

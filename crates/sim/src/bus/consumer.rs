@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use longshore_bus::{Consumer, Delivery, Error, Message, Settle};
 use tokio::time::{Instant, sleep_until};
 
-use super::{EVENTS, Hub, port::unavailable};
+use super::{EVENTS, Hub, bugs, lane, port::unavailable};
 use crate::{Bug, gate::Gate, world::millis};
 
 /// After this time what was delivered and not settled is delivered again.
@@ -40,8 +40,12 @@ impl SimConsumer {
                     let (hub, gate, lane) = (self.hub.clone(), self.gate.clone(), name.clone());
                     let message = kept.message.clone();
                     let handle = SimSettle { hub, gate, lane, id: *id, message: message.clone() };
-                    let waited = Duration::ZERO;
-                    taken.push(Delivery { waited, message, handle: Box::new(handle) });
+                    let message = bugs::taken(world, message);
+                    taken.push(Delivery {
+                        waited: Duration::ZERO,
+                        message,
+                        handle: Box::new(handle),
+                    });
                 }
                 next = next.into_iter().chain([kept.free]).min();
             }
@@ -63,9 +67,9 @@ impl Consumer for SimConsumer {
             more.as_mut().enable();
             let (taken, next) = self.take(max.max(1));
             if !taken.is_empty() {
-                if self.hub.world.bug == Some(Bug::EventAckedEarly) {
-                    for delivery in &taken {
-                        self.hub.forget(&delivery.message, self.hub.id_of(&delivery.message));
+                for Delivery { message, .. } in &taken {
+                    if bugs::is_acked_early(self.hub.world.bug, lane(&message.subject)) {
+                        self.hub.forget(message, self.hub.id_of(message));
                     }
                 }
                 self.gate.pass().await;
@@ -87,7 +91,7 @@ impl Hub {
     /// The place of a message among those that are kept.
     fn id_of(&self, message: &Message) -> Option<u64> {
         let state = self.state();
-        let mut kept = state.lanes.get(super::lane(&message.subject))?.iter();
+        let mut kept = state.lanes.get(lane(&message.subject))?.iter();
         kept.find(|(_, kept)| kept.message == *message).map(|(id, _)| *id)
     }
 
@@ -101,11 +105,18 @@ impl Hub {
 
     /// A message is done with.
     fn forget(&self, message: &Message, id: Option<u64>) {
-        let lane = super::lane(&message.subject);
+        let lane = lane(&message.subject);
         let Some(id) = id else { return };
         let removed = self.state().lanes.get_mut(lane).and_then(|lane| lane.remove(&id));
-        if removed.is_some() && lane == EVENTS {
-            self.world.history().acknowledged(self.world.now(), &message.payload);
+        if removed.is_none() {
+            return;
+        }
+        let (at, now) = (self.world.now(), self.world.store_time());
+        let mut history = self.world.history();
+        if lane == EVENTS {
+            history.acknowledged(at, &message.payload);
+        } else {
+            history.hint_is_gone(&message.payload, now);
         }
     }
 }
@@ -133,7 +144,9 @@ impl SimSettle {
 impl Settle for SimSettle {
     async fn ack(self: Box<Self>) -> Result<(), Error> {
         self.reach().await?;
-        self.hub.forget(&self.message, Some(self.id));
+        if self.hub.world.bug != Some(Bug::NothingSettled) {
+            self.hub.forget(&self.message, Some(self.id));
+        }
         self.gate.pass().await;
         Ok(())
     }

@@ -7,15 +7,13 @@ use bytes::Bytes;
 use longshore_bus::{
     Bus, Consumer, Error, Incoming, Message, Reply, Status, Subscription, Work, subjects,
 };
-use longshore_proto::internal::{RenewAnswer, RenewReply, RenewRequest, renew_answer};
-use prost::Message as _;
 use tokio::{
     sync::{mpsc, watch},
     time::{sleep, sleep_until, timeout},
 };
 
-use super::{EVENTS, Hub, Subscriber, consumer::SimConsumer, lane};
-use crate::{Bug, gate::Gate};
+use super::{EVENTS, Hub, Subscriber, bugs, consumer::SimConsumer, lane};
+use crate::gate::Gate;
 
 pub(crate) struct Port {
     hub: Arc<Hub>,
@@ -54,11 +52,22 @@ impl Port {
         Ok(())
     }
 
+    /// Tells the history of what is published.
+    fn tell(&self, message: &Message) {
+        let world = &self.hub.world;
+        if message.subject == subjects::CHANGES {
+            world.history().announced(world.now(), &message.payload);
+        } else {
+            world.history().interrupted(&message.payload);
+        }
+    }
+
     async fn ask(&self, message: Message, within: Duration) -> Result<Bytes, Error> {
         let (world, faults) = (&self.hub.world, &self.hub.world.faults);
         if self.hub.state().reached(&message.subject).next().is_none() {
             return Err(Error::NoResponders { subject: message.subject });
         }
+        let subject = message.subject.clone();
         let (sender, mut receiver) = mpsc::channel(4);
         let answer = Answer { hub: self.hub.clone(), gate: self.gate.clone(), sender };
         if !world.strikes(faults.lose_request) {
@@ -68,6 +77,9 @@ impl Port {
         }
         let answered = timeout(within, receiver.recv()).await;
         drop(answer);
+        if subject == subjects::CLAIM && world.loses_a_grant() {
+            return Err(unavailable());
+        }
         answered.ok().flatten().ok_or_else(unavailable)
     }
 }
@@ -76,9 +88,9 @@ impl Port {
 impl Bus for Port {
     async fn publish(&self, message: Message) -> Result<(), Error> {
         self.reach().await?;
-        if message.subject == subjects::CHANGES {
-            let mut history = self.hub.world.history();
-            history.announced(self.hub.world.now(), &message.payload);
+        self.tell(&message);
+        if !bugs::is_published(self.hub.world.bug, &message) {
+            return Ok(());
         }
         for _ in 0..self.hub.copies() {
             self.hub.send(message.clone(), None);
@@ -89,15 +101,19 @@ impl Bus for Port {
 
     async fn enqueue(&self, mut message: Message) -> Result<(), Error> {
         let (world, faults) = (&self.hub.world, &self.hub.world.faults);
-        if lane(&message.subject) == EVENTS {
-            world.history().reported(world.now(), &self.gate.name, &message.payload);
-        }
+        // Not before: the dead report nothing.
         self.reach().await?;
-        if world.strikes(faults.enqueue_before) {
+        let is_event = lane(&message.subject) == EVENTS;
+        if is_event {
+            world.history().reported(world.now(), &self.gate.name, &message.payload);
+        } else {
+            world.history().hinted(&message.payload);
+        }
+        if world.strikes(faults.enqueue_before) || is_event && world.irks() {
             return Err(unavailable());
         }
-        if world.bug == Some(Bug::NoAttempts) && lane(&message.subject) == EVENTS {
-            message.payload = world.history().as_if_current(&message.payload);
+        if world.bug.is_some() {
+            message = bugs::kept(world, message);
         }
         self.hub.keep(&message, 1 + usize::from(world.strikes(faults.double)));
         self.gate.pass().await;
@@ -105,16 +121,18 @@ impl Bus for Port {
     }
 
     async fn request(&self, message: Message, within: Duration) -> Result<Bytes, Error> {
-        let ask = message.clone();
+        let ask = bugs::asked(self.hub.world.bug, message.clone());
         let answered = match self.reach().await {
             Ok(()) => self.ask(ask, within).await,
             Err(error) => Err(error),
         };
         self.gate.pass().await;
-        if self.hub.world.bug == Some(Bug::LeaseIgnored) && message.subject == subjects::RENEW {
-            return Ok(all_renewed(message.payload));
+        match self.hub.world.bug {
+            Some(bug) if message.subject == subjects::RENEW => {
+                bugs::renewed(bug, message.payload, answered)
+            }
+            Some(_) | None => answered,
         }
-        answered
     }
 
     async fn subscribe(
@@ -153,6 +171,9 @@ impl Bus for Port {
 
     async fn oldest(&self, subject: &str) -> Result<Option<Bytes>, Error> {
         self.reach().await?;
+        if let Some(oldest) = bugs::oldest(self.hub.world.bug) {
+            return Ok(oldest);
+        }
         let oldest = self
             .hub
             .state()
@@ -184,14 +205,6 @@ impl Bus for Port {
 
 pub(super) fn unavailable() -> Error {
     Error::Unavailable { doing: "be simulated", source: None }
-}
-
-/// What a worker that ignores the loss of its leases hears.
-fn all_renewed(payload: Bytes) -> Bytes {
-    let renewals = RenewRequest::decode(payload).unwrap_or_default().renewals;
-    let lease = Some(renew_answer::Answer::Lease(60_000_000));
-    let answer = RenewAnswer { answer: lease, cancel_requested: false };
-    RenewReply { answers: vec![answer; renewals.len()] }.encode_to_vec().into()
 }
 
 struct SimSubscription {

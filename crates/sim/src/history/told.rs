@@ -4,79 +4,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use longshore_core::{
-    codec, json,
-    lifecycle::Write,
-    names::OperationId,
-    record::{Record, State},
+    codec, json, lifecycle::Verdict, names::OperationId, record::State, time::Time,
 };
-use longshore_proto::internal::{Changed, Changes, Event, Events, event};
-use longshore_state::ledger::Applied;
+use longshore_proto::{
+    internal::{Changed, Changes, Event, Events, Hint, Interrupt, event},
+    rpc::Code,
+};
+use longshore_worker::StopReason;
 use prost::Message;
 
-use super::{History, Run};
-
-/// What a client asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ask {
-    Submit,
-    Cancel,
-    Delete,
-}
-
-/// A handler that runs.
-pub(crate) struct Started<'a> {
-    pub(crate) id: &'a OperationId,
-    pub(crate) run: u64,
-    pub(crate) input: u64,
-    pub(crate) attempt: u32,
-    pub(crate) process: &'a str,
-}
+use super::{Ended, History};
 
 impl History {
-    pub(crate) fn asked(&mut self, at: Duration, who: &str, id: &OperationId, ask: Ask) {
-        self.note(at, Some(id), format!("{who} asks: {ask:?}"));
-        let operation = self.operation(id);
-        match ask {
-            Ask::Submit => operation.submit_tried = true,
-            Ask::Cancel => operation.cancel_tried = true,
-            Ask::Delete => operation.delete_tried = true,
-        }
-    }
-
-    /// A client was told that it is done. It must be so already.
-    pub(crate) fn answered(&mut self, at: Duration, who: &str, ask: Ask, applied: &Applied) {
-        let id = applied.record.id.clone();
-        self.note(at, Some(&id), format!("{who} is answered: {ask:?}"));
-        let removed = applied.write == Write::Remove;
-        let committed = match self.operation(&id).versions.get(&applied.revision) {
-            Some(Some(record)) => *record == applied.record,
-            Some(None) => removed,
-            None => false,
-        };
-        if !committed {
-            self.wrong(Some(&id), format!("{ask:?} was acknowledged, but is not committed"));
-        }
-        let record = &applied.record;
-        let honoured = match (ask, &record.state) {
-            (Ask::Submit, _) => true,
-            (Ask::Cancel, State::Running(running)) => running.cancel.is_some(),
-            (Ask::Cancel, State::Done(_)) => true,
-            (Ask::Cancel, State::Queued(_)) => false,
-            (Ask::Delete, _) => record.deleted,
-        };
-        if !honoured {
-            self.wrong(Some(&id), format!("{ask:?} was acknowledged, but not done"));
-        }
-    }
-
-    /// Somebody read a record.
-    pub(crate) fn read(&mut self, id: &OperationId, revision: u64, record: &Record) {
-        let known = self.operation(id).versions.get(&revision);
-        if known.and_then(Option::as_ref) != Some(record) {
-            self.wrong(Some(id), format!("revision {revision} was read, but never committed"));
-        }
-    }
-
     /// Announcements were sent: of something that is so.
     pub(crate) fn announced(&mut self, at: Duration, payload: &Bytes) {
         for changed in Changes::decode(payload.clone()).unwrap_or_default().changes {
@@ -87,6 +26,7 @@ impl History {
     fn change_announced(&mut self, at: Duration, changed: Changed) {
         let Ok(id) = OperationId::parse(&changed.id) else { return };
         self.note(at, Some(&id), format!("announced {}", changed.revision));
+        self.operation(&id).announced.insert(changed.revision);
         let known = self.operation(&id).versions.get(&changed.revision);
         let told = changed.record.map(|record| codec::decode(id.clone(), record));
         let so = match (known, told) {
@@ -100,31 +40,55 @@ impl History {
         }
     }
 
-    /// A watcher was shown a revision.
-    pub(crate) fn watched(&mut self, watcher: usize, id: &OperationId, revision: u64) {
-        let operation = self.operation(id);
-        let known = operation.versions.contains_key(&revision);
-        let before = operation.watched.insert(watcher, revision).unwrap_or(0);
-        if before >= revision || !known {
-            let what = format!("watcher {watcher} saw revision {revision} after {before}");
-            self.wrong(Some(id), what);
+    /// A hint was sent.
+    pub(crate) fn hinted(&mut self, payload: &Bytes) {
+        let Some((id, hint)) = hint(payload) else { return };
+        self.operation(&id).hinted.insert(Time::from_micros(hint.time));
+    }
+
+    /// So many more copies of a hint are out.
+    pub(crate) fn hint_is_out(&mut self, payload: &Bytes, copies: usize) {
+        if let Some((id, _)) = hint(payload) {
+            self.operation(&id).hints_out += copies;
         }
     }
 
-    /// The watchers have seen the end.
-    pub(crate) fn check_watchers(&mut self, watchers: usize) {
-        let missed = self.operations.iter().find_map(|(id, operation)| {
-            let (latest, record) = operation.versions.last_key_value()?;
-            record.as_ref()?;
-            let saw_all = (0..watchers).all(|it| operation.watched.get(&it) == Some(latest));
-            (!saw_all).then(|| id.clone())
+    /// One copy of a hint was acknowledged: what it tells of is claimed, or is not to be.
+    pub(crate) fn hint_is_gone(&mut self, payload: &Bytes, now: Time) {
+        let Some((id, hint)) = hint(payload) else { return };
+        let operation = self.operation(&id);
+        operation.hints_out = operation.hints_out.saturating_sub(1);
+        let waits = operation.current().is_some_and(|record| match &record.state {
+            State::Queued(queued) => {
+                let its_own = queued.hint.is_some_and(|it| it.time.as_micros() == hint.time);
+                its_own && queued.deadline.is_none_or(|deadline| now < deadline)
+            }
+            State::Running(_) | State::Done(_) => false,
         });
-        if let Some(id) = missed {
-            self.wrong(Some(&id), "a watcher did not see the end".to_owned());
+        if waits {
+            self.wrong(
+                Some(&id),
+                "its hint was acknowledged, but nobody has claimed it".to_owned(),
+            );
         }
     }
 
-    /// A worker sends events.
+    /// No hint is out any more.
+    pub(crate) fn hints_are_lost(&mut self) {
+        for operation in self.operations.values_mut() {
+            operation.hints_out = 0;
+        }
+    }
+
+    /// A worker was told to stop.
+    pub(crate) fn interrupted(&mut self, payload: &Bytes) {
+        let Ok(interrupt) = Interrupt::decode(payload.clone()) else { return };
+        if let Ok(id) = OperationId::parse(&interrupt.id) {
+            self.operation(&id).interrupted.insert(interrupt.attempt);
+        }
+    }
+
+    /// A worker sends events: they have to be what its handlers came to.
     pub(crate) fn reported(&mut self, at: Duration, who: &str, payload: &Bytes) {
         for (id, event) in decoded(payload) {
             self.event_reported(at, who, &id, event);
@@ -132,26 +96,32 @@ impl History {
     }
 
     fn event_reported(&mut self, at: Duration, who: &str, id: &OperationId, event: Event) {
-        let Event { attempt, claim, event: Some(event), .. } = event else { return };
-        let what = match &event {
-            event::Event::Progress(_) => return,
-            event::Event::Completed(response) => {
-                let response = codec::payload_from_message(response.clone());
-                let run = json::payload_to_json(Some(&response))["run"].as_f64().unwrap_or(0.0);
-                if !self.finished.contains(&(run as u64)) {
-                    self.wrong(Some(id), "a response that no handler gave".to_owned());
-                }
-                format!("completed by run {run}")
-            }
-            event::Event::Failed(failure) => {
-                format!("failed with {:?}", failure.error.as_ref().map(|error| &error.message))
-            }
+        let Event { attempt, claim, event: Some(event), .. } = event else {
+            return;
         };
         let operation = self.operation(id);
         let report = (attempt, claim, event);
-        if !operation.reported.contains(&report) {
-            operation.reported.push(report);
-            self.note(at, Some(id), format!("{who} reports attempt {attempt}: {what}"));
+        let is_progress = matches!(report.2, event::Event::Progress(_));
+        if operation.reported.contains(&report) {
+            return;
+        }
+        let legal = match &report.2 {
+            event::Event::Progress(_) => Ok(String::new()),
+            outcome => {
+                let mut fitting = Err(String::new());
+                for ending in operation.endings(attempt, who) {
+                    fitting = fitting.or_else(|_| fits(outcome, ending));
+                }
+                fitting
+            }
+        };
+        operation.reported.push(report);
+        match legal {
+            Ok(_) if is_progress => {}
+            Ok(what) => {
+                self.note(at, Some(id), format!("{who} reports attempt {attempt}: {what}"));
+            }
+            Err(what) => self.wrong(Some(id), format!("{who} reports attempt {attempt}: {what}")),
         }
     }
 
@@ -191,52 +161,57 @@ impl History {
         }
         Events { events }.encode_to_vec().into()
     }
-
-    /// A handler starts: none of the same operation may be at it, unless the store's clock has
-    /// jumped ahead since the other was claimed, which ends leases early.
-    pub(crate) fn started(&mut self, at: Duration, started: &Started<'_>) {
-        let Started { id, run, input, attempt, process } = *started;
-        self.note(at, Some(id), format!("{process} starts attempt {attempt}, run {run}"));
-        let jumped = self.jumped;
-        let operation = self.operation(id);
-        let claimed = &operation.claimed;
-        let at_it = operation.runs.iter().find(|other| {
-            let line = claimed.get(&(input, other.attempt)).copied().unwrap_or(usize::MAX);
-            other.input == input && line > jumped
-        });
-        let overlap = at_it.map(|other| (other.run, other.attempt));
-        let process = process.to_owned();
-        operation.runs.push(Run { run, input, attempt, process });
-        if let Some((run, attempt)) = overlap {
-            self.wrong(Some(id), format!("attempt {attempt}, run {run}, is still at it"));
-        }
-    }
-
-    /// A handler has stopped.
-    pub(crate) fn stopped(&mut self, at: Duration, id: &OperationId, run: u64) {
-        let operation = self.operation(id);
-        let before = operation.runs.len();
-        operation.runs.retain(|other| other.run != run);
-        if operation.runs.len() < before {
-            self.note(at, Some(id), format!("run {run} stops"));
-        }
-    }
-
-    /// A handler gives a response.
-    pub(crate) fn finished(&mut self, run: u64) {
-        self.finished.insert(run);
-    }
-
-    /// The handlers of a process have stopped.
-    pub(crate) fn process_died(&mut self, process: &str) {
-        for operation in self.operations.values_mut() {
-            operation.runs.retain(|run| run.process != process);
-        }
-    }
 }
 
 fn decoded(payload: &Bytes) -> Vec<(OperationId, Event)> {
     let events = Events::decode(payload.clone()).unwrap_or_default().events;
     let named = events.into_iter().map(|event| Some((OperationId::parse(&event.id).ok()?, event)));
     named.flatten().collect()
+}
+
+fn hint(payload: &Bytes) -> Option<(OperationId, Hint)> {
+    let hint = Hint::decode(payload.clone()).ok()?;
+    Some((OperationId::parse(&hint.id).ok()?, hint))
+}
+
+/// Whether a report is what became of the handler: its own words, unless it was to stop.
+fn fits(outcome: &event::Event, ended: Option<&Ended>) -> Result<String, String> {
+    let (gave, told) = ended.map_or((None, None), |ended| (ended.gave.as_ref(), ended.told));
+    match outcome {
+        event::Event::Progress(_) => Ok(String::new()),
+        event::Event::Completed(response) => {
+            let response = codec::payload_from_message(response.clone());
+            let run = json::payload_to_json(Some(&response))["run"].as_f64().map(|run| run as u64);
+            match gave {
+                Some(Ok(given)) if Some(*given) == run => Ok(format!("completed by run {given}")),
+                Some(_) | None => Err("a response that no handler gave".to_owned()),
+            }
+        }
+        event::Event::Failed(failure) => {
+            let failure = codec::failure_from_message(failure.clone());
+            let code = Code::try_from(failure.error.code).unwrap_or(Code::Ok);
+            let what = (code, failure.verdict);
+            let fits = match (ended, gave, told) {
+                // It was to stop before it could begin.
+                (None, _, _) => what == (Code::Unavailable, Verdict::HandedBack),
+                (Some(_), Some(Ok(_)), _) => false,
+                (Some(_), _, Some(StopReason::Cancelled)) => {
+                    what == (Code::Cancelled, Verdict::Final)
+                }
+                (Some(_), _, Some(StopReason::TimedOut)) => {
+                    what == (Code::DeadlineExceeded, Verdict::ByPolicy)
+                }
+                (Some(_), _, Some(StopReason::Draining)) => {
+                    what == (Code::Unavailable, Verdict::HandedBack)
+                }
+                (Some(_), Some(Err(error)), None) => {
+                    what == (error.code(), error.verdict())
+                        && failure.error.message == error.message()
+                }
+                (Some(_), None, None) => what == (Code::Internal, Verdict::ByPolicy),
+            };
+            let text = format!("failed with {what:?}, {:?}", failure.error.message);
+            if fits { Ok(text) } else { Err(format!("{text}, but it ended as {ended:?}")) }
+        }
+    }
 }
