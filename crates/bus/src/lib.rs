@@ -125,7 +125,8 @@ pub trait Bus: Send + Sync + 'static {
     /// Takes stored messages; each goes to one consumer of the same [`Work`].
     async fn consume(&self, work: Work) -> Result<Box<dyn Consumer>, Error>;
 
-    /// The payload of the oldest message that is stored on a stream subject and not acknowledged.
+    /// The payload of the oldest message that is stored on a subject, or on [`subjects::EVENTS`],
+    /// and not acknowledged. A look also removes what the server holds although it was acknowledged.
     async fn oldest(&self, subject: &str) -> Result<Option<Bytes>, Error>;
 
     /// How many hints are stored and not acknowledged, by the subject that they were sent on

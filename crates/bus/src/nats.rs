@@ -11,6 +11,7 @@ mod health;
 mod lane;
 mod link;
 mod mailbox;
+mod queues;
 mod settings;
 mod streams;
 
@@ -117,11 +118,11 @@ impl Bus for NatsBus {
     }
 
     async fn depths(&self) -> Result<BTreeMap<String, u64>, Error> {
-        streams::depths(&self.link).await
+        queues::depths(&self.link).await
     }
 
     async fn oldest(&self, subject: &str) -> Result<Option<Bytes>, Error> {
-        streams::oldest(&self.link, subject).await
+        queues::oldest(&self.link, subject).await
     }
 
     fn status(&self) -> watch::Receiver<Status> {

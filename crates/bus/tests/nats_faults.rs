@@ -292,3 +292,58 @@ async fn a_closed_bus_ends_its_consumers_and_subscriptions() {
     assert!(timeout(SOON, party.hints.next(1)).await.unwrap().is_none());
     assert!(timeout(SOON, party.changes.next()).await.unwrap().is_none());
 }
+
+/// A server that is killed may find acknowledged messages again, as it writes what is stored and what
+/// is acknowledged at different times.
+#[tokio::test]
+async fn what_a_server_has_forgotten_to_remove_is_removed() {
+    let mut server = NatsServer::start().await;
+    let mut party = Party::join(&server).await;
+    let subject = hint(Priority::Normal, "").subject;
+    let event = || Message::new("ls.event.0", "done with");
+    for number in 0..5 {
+        party.enqueue(hint(Priority::Normal, number)).await;
+        party.enqueue(event()).await;
+    }
+    server.terminate().await;
+    let kept =
+        |stream: &str| server.dir().join("data/jetstream/$G/streams").join(stream).join("msgs");
+    let stored = ["LS_JOBS", "LS_EVENTS"].map(|stream| {
+        let files = std::fs::read_dir(kept(stream)).unwrap().map(|file| file.unwrap().path());
+        files.map(|file| (file.clone(), std::fs::read(file).unwrap())).collect::<Vec<_>>()
+    });
+
+    server.restart().await;
+    is_ready(&party.bus, true).await;
+    drain(&mut party.hints, 5).await;
+    drain(&mut party.events, 5).await;
+    let floor = r#""ack_floor":{"consumer_seq":5"#;
+    for consumer in [format!("LS_JOBS.{}-normal", queue()), "LS_EVENTS.recorder".to_owned()] {
+        eventually(SOON, async || {
+            let info = server.request(&format!("$JS.API.CONSUMER.INFO.{consumer}"), "").await;
+            let info = info.map_err(|error| error.to_string())?;
+            if info.contains(floor) { Ok(()) } else { Err(info) }
+        })
+        .await;
+    }
+    server.terminate().await;
+    for (file, content) in stored.into_iter().flatten() {
+        std::fs::write(file, content).unwrap();
+    }
+    server.restart().await;
+
+    let forgotten = async |subject: &str| {
+        eventually(SOON, async || match party.bus.oldest(subject).await {
+            Ok(None) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+    };
+    forgotten(&subject).await;
+    forgotten(longshore_bus::subjects::EVENTS).await;
+    for stream in ["LS_JOBS", "LS_EVENTS"] {
+        let info = server.request(&format!("$JS.API.STREAM.INFO.{stream}"), "").await.unwrap();
+        assert!(info.contains("\"messages\":0"), "{info}");
+    }
+    party.works("after").await;
+}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::Message;
+use crate::{Message, subjects};
 
 /// Where all events are; the lane of a hint is its subject.
 pub(super) const EVENTS_LANE: &str = "ls.event.";
@@ -114,7 +114,8 @@ impl Stored {
     pub(super) fn oldest(&self, subject: &str) -> Option<Bytes> {
         let lane = if subject.starts_with(EVENTS_LANE) { EVENTS_LANE } else { subject };
         let mut kept = self.lanes.get(lane)?.messages.values();
-        kept.find(|kept| kept.message.subject == subject).map(|kept| kept.message.payload.clone())
+        let is_it = |kept: &&Kept| subject == subjects::EVENTS || kept.message.subject == subject;
+        kept.find(is_it).map(|kept| kept.message.payload.clone())
     }
 
     pub(super) fn depths(&self) -> BTreeMap<String, u64> {

@@ -8,6 +8,8 @@ use crate::Error;
 
 /// There is no such stream.
 pub(super) const STREAM_NOT_FOUND: u64 = 10_059;
+/// There is no such consumer.
+pub(super) const CONSUMER_NOT_FOUND: u64 = 10_014;
 /// There is no such message.
 pub(super) const NO_MESSAGE_FOUND: u64 = 10_037;
 /// What passes: the cluster has no leader at the moment or is not complete (10004 to 10009), or has

@@ -32,6 +32,8 @@ use super::{
 };
 use crate::{Consumer, Delivery, Error, Settle, Work, subjects};
 
+/// The consumer of events.
+pub(super) const RECORDER: &str = "recorder";
 /// The most that is asked for at once.
 const MAX_BATCH: usize = 4096;
 
@@ -47,7 +49,7 @@ pub(super) async fn start(link: &Arc<Link>, work: &Work) -> Result<Box<dyn Consu
             }
         }
         Work::Events => {
-            let (name, filter) = ("recorder".to_owned(), subjects::EVENTS.to_owned());
+            let (name, filter) = (RECORDER.to_owned(), subjects::EVENTS.to_owned());
             lanes.push(Lane::open(link, subjects::EVENTS_STREAM, name, filter).await?);
         }
     }

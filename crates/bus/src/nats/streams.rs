@@ -1,15 +1,13 @@
 //! The streams and their consumers: made when they don't exist, whoever comes first.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::sleep;
 
 use super::{
-    api::{self, NO_MESSAGE_FOUND, STREAM_NOT_FOUND, Trouble},
+    api::{self, STREAM_NOT_FOUND, Trouble},
     link::Link,
 };
 use crate::{Error, subjects};
@@ -174,59 +172,6 @@ async fn watch_connection(link: &Link) {
 pub(super) fn backoff(failures: u32) -> Duration {
     let longest = Duration::from_millis(50) * 2_u32.pow(failures.min(7));
     longest.min(Duration::from_secs(5)).mul_f64(0.5 + fastrand::f64() / 2.0)
-}
-
-/// The payload of the first message on a subject that its stream keeps.
-pub(super) async fn oldest(link: &Link, subject: &str) -> Result<Option<Bytes>, Error> {
-    #[derive(Deserialize)]
-    struct Answer {
-        message: Kept,
-    }
-    #[derive(Deserialize)]
-    struct Kept {
-        #[serde(default)]
-        data: String,
-    }
-    let doing = "look for the oldest message";
-    let stream = if subject.starts_with("ls.event.") {
-        subjects::EVENTS_STREAM
-    } else {
-        subjects::JOBS_STREAM
-    };
-    let body = json!({ "next_by_subj": subject });
-    match api::request::<Answer>(link, &format!("STREAM.MSG.GET.{stream}"), &body).await {
-        Ok(Answer { message }) => match BASE64_STANDARD.decode(message.data) {
-            Ok(payload) => Ok(Some(payload.into())),
-            Err(error) => Err(Error::Refused { doing, source: error.into() }),
-        },
-        Err(trouble) if trouble.is(NO_MESSAGE_FOUND) => Ok(None),
-        Err(trouble) => {
-            if trouble.is(STREAM_NOT_FOUND) {
-                link.suspicion.notify_one();
-            }
-            Err(trouble.into_error(doing))
-        }
-    }
-}
-
-/// How many messages the stream of hints holds, by subject.
-pub(super) async fn depths(link: &Link) -> Result<BTreeMap<String, u64>, Error> {
-    #[derive(Deserialize)]
-    struct Info {
-        state: Depths,
-    }
-    #[derive(Deserialize)]
-    struct Depths {
-        // Absent if there are none.
-        #[serde(default)]
-        subjects: BTreeMap<String, u64>,
-    }
-    let body = json!({ "subjects_filter": subjects::JOBS });
-    let info = format!("STREAM.INFO.{}", subjects::JOBS_STREAM);
-    match api::request::<Info>(link, &info, &body).await {
-        Ok(info) => Ok(info.state.subjects),
-        Err(trouble) => Err(trouble.into_error("look how long the queues are")),
-    }
 }
 
 /// JetStream counts time in nanoseconds.

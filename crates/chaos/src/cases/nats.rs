@@ -171,7 +171,9 @@ async fn full(scene: Scene, nats: NatsServer, settings: &[(&str, &str)], count: 
             let log = std::fs::read_to_string(scene.dir().join(format!("{gateway}.log")));
             log.is_ok_and(|log| log.contains("the bus has no room"))
         });
-        if said { Ok(()) } else { Err("nobody says that the bus has no room") }
+        // NATS 2.9 does not always refuse: it may remove the oldest, which is a lost hint as well.
+        let removed = messages(&nats, "first_seq").await.is_ok_and(|first| first > 2);
+        if said || removed { Ok(()) } else { Err("nobody says that the bus has no room") }
     })
     .await;
     site.restart_ended();
@@ -198,7 +200,7 @@ async fn slow_consumer(scene: Scene) -> Result<()> {
     site.freeze("gateway-1");
     let cut = eventually(PATIENCE, async || {
         for _ in 0..100 {
-            let sent = flood.publish("ls.changed.0.flood", vec![b'x'; 60_000].into()).await;
+            let sent = flood.publish("ls.changed", vec![b'x'; 60_000].into()).await;
             sent.map_err(|error| error.to_string())?;
         }
         flood.flush().await.map_err(|error| error.to_string())?;
@@ -245,5 +247,5 @@ async fn backlog(scene: Scene) -> Result<()> {
     }
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     scene.cost("memory more", more as f64, 48.0, "MiB");
-    nobody_noticed(&site)
+    told_soon(&scene, &site)
 }

@@ -32,6 +32,7 @@ pub(super) async fn survey(ledger: Arc<Ledger>, shutdown: CancellationToken) {
         let looked = async {
             look_at_records(&ledger).await;
             look_at_queues(&ledger, &mut shown).await;
+            look_at_events(&ledger).await;
             tokio::time::sleep(INTERVAL).await;
         };
         if shutdown.run_until_cancelled(looked).await.is_none() {
@@ -78,6 +79,14 @@ async fn look_at_queues(ledger: &Ledger, shown: &mut BTreeMap<String, Queue>) {
     }))
     .await;
     shown.retain(|_, queue| queue.depth > 0);
+}
+
+/// By this look the bus gets rid of events that it holds although they are done with. (The looks at
+/// queues do the same for hints.)
+async fn look_at_events(ledger: &Ledger) {
+    if let Err(error) = ledger.bus().oldest(subjects::EVENTS).await {
+        tracing::debug!(error = &error as &dyn StdError, "can't look at the events");
+    }
 }
 
 async fn now(ledger: &Ledger) -> Option<Time> {
