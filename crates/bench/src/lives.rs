@@ -104,7 +104,12 @@ impl Mould {
     /// The claim of a submitted operation, with the claim's number.
     pub(crate) fn claim(&self, submitted: &Stage) -> Result<(Stage, u64)> {
         let claim = fastrand::u64(..);
-        let input = Input::Claim { worker: self.worker.clone(), claim };
+        let input = Input::Claim {
+            worker: self.worker.clone(),
+            claim,
+            queue: None,
+            paused: Default::default(),
+        };
         Ok((self.stage(Some(submitted), input)?, claim))
     }
 

@@ -38,6 +38,11 @@ pub fn parse_job(subject: &str) -> Option<(&str, &str)> {
     subject.strip_prefix("ls.job.")?.rsplit_once('.')
 }
 
+/// The queue that hints on a subject belong to, if it is one of [`job`].
+pub fn queue_of(subject: &str) -> Option<&str> {
+    subject.strip_prefix("ls.job.")?.rsplit_once('.').map(|(queue, _)| queue)
+}
+
 /// Where the `Events` of a worker go.
 pub fn events(worker: &WorkerInstance) -> String {
     format!("ls.event.{worker}")

@@ -9,10 +9,11 @@
 mod attempt;
 mod client;
 mod end;
+mod operator;
 mod restore;
 mod timer;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use longshore_proto::{rpc, v1::Priority};
 
@@ -65,6 +66,17 @@ pub enum Input {
         worker: WorkerInstance,
         /// Drawn at random by the worker, the same when it repeats the claim.
         claim: u64,
+        /// The queue whose hint it follows, if the worker says so.
+        queue: Option<JobType>,
+        /// The job types that are paused.
+        paused: Paused,
+    },
+    /// An operator takes it out of its queue, if it waits there.
+    Unqueue {
+        /// Which queue that is.
+        queue: JobType,
+        /// Where it goes.
+        to: Unqueued,
     },
     /// A worker is still at it.
     Renew {
@@ -116,6 +128,18 @@ pub enum Input {
         /// What is known about the hints of its queue.
         hints: HintsOut,
     },
+}
+
+/// Job types whose operations are not to be started at the moment.
+pub type Paused = Arc<BTreeSet<JobType>>;
+
+/// Where an operation goes that an operator takes out of its queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unqueued {
+    /// Into the queue of another job type, which it has from then on.
+    Queue(JobType),
+    /// To its end, with ABORTED.
+    End,
 }
 
 /// A job that a client hands in.
@@ -224,6 +248,12 @@ pub enum Rejection {
     /// A claim came before the operation's time, or after its wait had been too long.
     #[error("the operation is not to start now")]
     NotNow,
+    /// A claim came while the operation's job type is paused.
+    #[error("the operation's job type is paused")]
+    Paused,
+    /// The operation is not in the queue where it was looked for.
+    #[error("the operation is not in that queue")]
+    NotInQueue,
     /// A claim came while another one runs.
     #[error("another claim runs the operation")]
     Claimed,
@@ -249,8 +279,11 @@ pub fn step(
     match (record, input) {
         (None, Input::Submit(submit)) => Ok(client::accept(*submit, now, rules)),
         (Some(record), Input::Submit(submit)) => client::repeat(record, &submit),
-        (Some(record), Input::Claim { worker, claim }) => {
-            attempt::claim(record, worker, claim, now, rules)
+        (Some(record), Input::Claim { worker, claim, queue, paused }) => {
+            attempt::claim(record, (worker, claim), (queue.as_ref(), &paused), now, rules)
+        }
+        (Some(record), Input::Unqueue { queue, to }) => {
+            operator::unqueue(record, &queue, to, now, rules)
         }
         (Some(record), Input::Renew { worker, attempt }) => {
             attempt::renew(record, &worker, attempt, now, rules)
@@ -270,6 +303,7 @@ pub fn step(
         (
             None,
             Input::Claim { .. }
+            | Input::Unqueue { .. }
             | Input::Renew { .. }
             | Input::Progress { .. }
             | Input::Complete { .. }

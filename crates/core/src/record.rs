@@ -22,7 +22,8 @@ pub struct Payload {
     pub value: Bytes,
 }
 
-/// What is to be done and under which rules. It never changes.
+/// What is to be done and under which rules. It never changes, but for the job type that an operator
+/// gives to what waits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
     /// Which work, and the queue that it waits in.

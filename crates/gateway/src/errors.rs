@@ -296,9 +296,12 @@ fn rejected(rejection: Rejection) -> Refusal {
         Rejection::NotFound => Reason::OperationNotFound,
         Rejection::AlreadyExists => Reason::RequestIdReused,
         // What clients do is never rejected so.
-        Rejection::Stale | Rejection::NotNow | Rejection::Claimed | Rejection::Done => {
-            Reason::Internal
-        }
+        Rejection::Stale
+        | Rejection::NotNow
+        | Rejection::Paused
+        | Rejection::NotInQueue
+        | Rejection::Claimed
+        | Rejection::Done => Reason::Internal,
     };
     Refusal::new(reason, rejection.to_string())
 }

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub(crate) use admin::{
-    Admin, Audit, Backup, Config, Drain, Print, Records, ReportFormat, Restore, Site, Workers,
+    Admin, Audit, Backup, Clear, Config, Drain, Move, Pause, Print, Queues, Records, ReportFormat,
+    Restore, Site, Workers,
 };
 pub(crate) use client::{Connection, Format, Input, List, Named, Priority, Run, Wait};
 pub(crate) use role::{Demo, Dev, Flags, Gateway, Probe, State, Worker};

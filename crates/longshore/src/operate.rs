@@ -5,7 +5,9 @@ mod archive;
 mod audit;
 mod backup;
 mod call;
+mod clear;
 mod config;
+mod queues;
 mod restore;
 mod stores;
 mod workers;
@@ -23,6 +25,11 @@ pub(crate) async fn run(command: &Admin, types: Types) -> Result<Exit> {
     match command {
         Admin::Config(Config::Check(site)) => config::check(site, types),
         Admin::Config(Config::Print(args)) => config::print(args),
+        Admin::Queues(args) => queues::queues(args).await,
+        Admin::Pause(args) => queues::set_paused(args, true).await,
+        Admin::Resume(args) => queues::set_paused(args, false).await,
+        Admin::Move(args) => clear::shift(args).await,
+        Admin::Discard(args) => clear::discard(args).await,
         Admin::Workers(args) => workers::workers(args).await,
         Admin::Drain(args) => workers::drain(args).await,
         Admin::Audit(args) => audit::audit(args).await,

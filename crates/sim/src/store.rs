@@ -1,12 +1,16 @@
 //! The store as one process reaches it: slow, out of reach before a write, and after it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
-use longshore_core::{index::Index, names::OperationId, time::Time};
+use longshore_core::{
+    index::Index,
+    names::{JobType, OperationId},
+    time::Time,
+};
 use longshore_state::{
     embedded::EmbeddedStore,
     store::{After, Change, Due, Error, Loaded, Position, Store, Stored, Sweep, Verdict},
@@ -240,6 +244,18 @@ impl Store for SimStore {
             return Err(unavailable("keeping a note"));
         }
         kept
+    }
+
+    async fn paused(&self) -> Result<BTreeSet<JobType>, Error> {
+        self.reach("looking what is paused").await?;
+        let paused = self.inner.paused().await;
+        self.back().await;
+        paused
+    }
+
+    async fn set_paused(&self, job_type: &JobType, paused: bool) -> Result<(), Error> {
+        self.reach("pausing").await?;
+        self.inner.set_paused(job_type, paused).await
     }
 
     fn partitions(&self) -> u16 {

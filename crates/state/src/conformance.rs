@@ -27,6 +27,7 @@ macro_rules! for_each_conformance_case {
             counts_every_increment_once
             keeps_large_records
             keeps_notes
+            keeps_what_is_paused
             has_a_clock_that_goes_on
             is_ready
             lists_the_latest_first

@@ -13,10 +13,14 @@ mod tables;
 mod write;
 mod writer;
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use async_trait::async_trait;
-use longshore_core::{index::Index, names::OperationId, time::Time};
+use longshore_core::{
+    index::Index,
+    names::{JobType, OperationId},
+    time::Time,
+};
 
 use self::{clock::Clock, database::Database, write::Write, writer::Writer};
 use crate::{
@@ -174,6 +178,15 @@ impl Store for EmbeddedStore {
         let write = Write::Note { key: key.to_owned(), value: value.to_owned(), again: false };
         self.write("keeping a note", write).await?;
         Ok(self.note(key).await?.unwrap_or_else(|| value.to_owned()))
+    }
+
+    async fn paused(&self) -> Result<BTreeSet<JobType>, Error> {
+        self.read("looking which job types are paused", read::paused).await
+    }
+
+    async fn set_paused(&self, job_type: &JobType, paused: bool) -> Result<(), Error> {
+        let write = Write::Pause { job_type: job_type.clone(), paused };
+        self.write("pausing a job type", write).await.map(drop)
     }
 
     fn partitions(&self) -> u16 {

@@ -3,7 +3,11 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
-use longshore_core::{index::Index, names::OperationId, telemetry::metrics};
+use longshore_core::{
+    index::Index,
+    names::{JobType, OperationId},
+    telemetry::metrics,
+};
 use tokio::time::Instant;
 
 use crate::store::{Change, Due, Error, Loaded, Position, Store, Stored, Sweep, Verdict};
@@ -113,6 +117,14 @@ impl Store for Measured {
 
     async fn note_or(&self, key: &str, value: &str) -> Result<String, Error> {
         self.call("note_or", self.inner.note_or(key, value)).await
+    }
+
+    async fn paused(&self) -> Result<BTreeSet<JobType>, Error> {
+        self.call("paused", self.inner.paused()).await
+    }
+
+    async fn set_paused(&self, job_type: &JobType, paused: bool) -> Result<(), Error> {
+        self.call("set_paused", self.inner.set_paused(job_type, paused)).await
     }
 
     fn partitions(&self) -> u16 {

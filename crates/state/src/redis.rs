@@ -23,7 +23,10 @@ mod url;
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use longshore_core::{index::Index, names::OperationId};
+use longshore_core::{
+    index::Index,
+    names::{JobType, OperationId},
+};
 use redis::Script;
 
 pub use self::settings::{Durability, Settings};
@@ -157,6 +160,14 @@ impl Store for RedisStore {
 
     async fn note_or(&self, key: &str, value: &str) -> Result<String, Error> {
         meta::note_or(&self.connection, key, value).await
+    }
+
+    async fn paused(&self) -> Result<BTreeSet<JobType>, Error> {
+        meta::paused(&self.connection).await
+    }
+
+    async fn set_paused(&self, job_type: &JobType, paused: bool) -> Result<(), Error> {
+        meta::set_paused(&self.connection, &self.durable, job_type, paused).await
     }
 
     fn partitions(&self) -> u16 {

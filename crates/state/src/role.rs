@@ -2,6 +2,7 @@
 //! replicas; none has anything that the others need.
 
 mod claims;
+mod pauses;
 mod recorder;
 mod survey;
 mod timers;
@@ -12,6 +13,7 @@ use longshore_bus::{self as bus, Bus, Subscription, subjects};
 use serde::{Deserialize, Serialize};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::pauses::Pauses;
 use crate::{ledger::Ledger, retry};
 
 /// How the state role works.
@@ -41,9 +43,11 @@ impl Default for Settings {
 /// Neither a store nor a bus that is out of reach ends it: it goes on as soon as they are back.
 pub async fn run(ledger: Arc<Ledger>, settings: Settings, shutdown: CancellationToken) {
     let tasks = TaskTracker::new();
+    let pauses = Arc::new(Pauses::default());
     for subject in [subjects::CLAIM, subjects::RENEW] {
+        let pauses = pauses.clone();
         let (ledger, settings, shutdown) = (ledger.clone(), settings.clone(), shutdown.clone());
-        tasks.spawn(claims::serve(ledger, subject, settings.requests, shutdown));
+        tasks.spawn(claims::serve(ledger, pauses, (subject, settings.requests), shutdown));
     }
     tasks.spawn(recorder::record(ledger.clone(), settings.clone(), shutdown.clone()));
     tasks.spawn(timers::fire(ledger.clone(), settings.clone(), shutdown.clone()));

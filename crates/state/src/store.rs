@@ -7,7 +7,7 @@ use bytes::Bytes;
 use longshore_core::{
     codec,
     index::{Changes, Index},
-    names::OperationId,
+    names::{JobType, OperationId},
     record::Record,
     time::Time,
 };
@@ -196,6 +196,12 @@ pub trait Store: Send + Sync + 'static {
     /// Keeps a note unless there is one, and gives the one that is kept: of those who do this at
     /// the same time the first decides for all.
     async fn note_or(&self, key: &str, value: &str) -> Result<String, Error>;
+
+    /// The job types whose operations are not to be started at the moment.
+    async fn paused(&self) -> Result<BTreeSet<JobType>, Error>;
+
+    /// Pauses a job type, or lets it go on.
+    async fn set_paused(&self, job_type: &JobType, paused: bool) -> Result<(), Error>;
 
     /// Over how many partitions operations are spread: fixed when the store is first used.
     fn partitions(&self) -> u16;

@@ -11,6 +11,7 @@ mod outbox;
 mod queue;
 mod renew;
 mod report;
+mod rest;
 mod roll;
 mod running;
 
@@ -27,6 +28,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{handler::Handler, settings::Settings, worker::Error};
 pub(crate) use outbox::Letters;
 use outbox::Outbox;
+pub(crate) use rest::Rest;
 use running::Running;
 
 /// How long the jobs that the drain time was too short for have to end by themselves.
@@ -42,6 +44,8 @@ pub(crate) struct Job {
     /// How long one that is to stop has to end by itself.
     pub(crate) grace: Duration,
     pub(crate) handler: Handler,
+    /// Set while its queue is paused.
+    pub(crate) rest: Rest,
 }
 
 /// What all tasks of a worker share.

@@ -11,7 +11,7 @@ use crate::{
     error::JobError,
     exec,
     handler::{Handler, Input, Response, erase},
-    runtime::{Job, Shared},
+    runtime::{Job, Rest, Shared},
     settings::Settings,
 };
 
@@ -139,6 +139,7 @@ impl Worker {
                 concurrency: registered.concurrency,
                 grace: registered.grace.unwrap_or(grace),
                 handler: registered.handler,
+                rest: Rest::default(),
             };
             if jobs.insert(job_type, job).is_some() {
                 return Err(Error::Duplicate(name));

@@ -1,16 +1,18 @@
 //! What workers do: claim, renew, report, end. The attempt's number fences all who came before.
 
+use std::collections::BTreeSet;
+
 use super::{Effect, Failure, Rejection, Rules, Step, end};
 use crate::{
-    names::WorkerInstance,
+    names::{JobType, WorkerInstance},
     record::{Outcome, Payload, Progress, Record, Running, State},
     time::Time,
 };
 
 pub(super) fn claim(
     mut record: Record,
-    worker: WorkerInstance,
-    claim: u64,
+    (worker, claim): (WorkerInstance, u64),
+    (queue, paused): (Option<&JobType>, &BTreeSet<JobType>),
     now: Time,
     rules: &Rules,
 ) -> Result<Step, Rejection> {
@@ -18,6 +20,13 @@ pub(super) fn claim(
         State::Queued(queued) => {
             if now < queued.ready_time || queued.deadline.is_some_and(|deadline| deadline <= now) {
                 return Err(Rejection::NotNow);
+            }
+            // The hint is of the queue that it waited in before.
+            if queue.is_some_and(|queue| *queue != record.job.job_type) {
+                return Err(Rejection::NotInQueue);
+            }
+            if paused.contains(&record.job.job_type) {
+                return Err(Rejection::Paused);
             }
         }
         State::Running(running) => {

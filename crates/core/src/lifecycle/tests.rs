@@ -71,7 +71,7 @@ fn submit(job: Job) -> Input {
 }
 
 fn claim(name: &str, claim: u64) -> Input {
-    Input::Claim { worker: worker(name), claim }
+    Input::Claim { worker: worker(name), claim, queue: None, paused: Paused::default() }
 }
 
 // Unless they say otherwise, the cases claim the n-th attempt with the number n.

@@ -195,7 +195,8 @@ mod tests {
 
     #[test]
     fn a_life_is_measured() {
-        let claim = Input::Claim { worker: WorkerInstance::boot("w").unwrap(), claim: 7 };
+        let worker = WorkerInstance::boot("w").unwrap();
+        let claim = Input::Claim { worker, claim: 7, queue: None, paused: Default::default() };
         let complete = Input::Complete { attempt: 1, claim: 7, response: Payload::default() };
         let shown = measured(vec![submit(), claim, complete]);
         for line in [

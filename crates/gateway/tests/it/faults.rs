@@ -12,7 +12,10 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use longshore_bus::{Bus, Consumer, Message, Status, Subscription, Work, local::LocalBus};
-use longshore_core::{index::Index, names::OperationId};
+use longshore_core::{
+    index::Index,
+    names::{JobType, OperationId},
+};
 use longshore_state::{
     embedded::EmbeddedStore,
     store::{Change, Due, Error, Loaded, Position, Store, Stored, Sweep, Verdict},
@@ -191,6 +194,16 @@ impl Store for FaultyStore {
     async fn note_or(&self, key: &str, value: &str) -> Result<String, Error> {
         self.up()?;
         self.inner.note_or(key, value).await
+    }
+
+    async fn paused(&self) -> Result<BTreeSet<JobType>, Error> {
+        self.up()?;
+        self.inner.paused().await
+    }
+
+    async fn set_paused(&self, job_type: &JobType, paused: bool) -> Result<(), Error> {
+        self.up()?;
+        self.inner.set_paused(job_type, paused).await
     }
 
     fn partitions(&self) -> u16 {

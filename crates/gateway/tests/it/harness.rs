@@ -81,7 +81,7 @@ impl Gateway {
     /// A worker claims the operation; returns the attempt.
     pub(crate) async fn claim(&self, name: &str) -> u32 {
         let worker = WorkerInstance::boot("tester").unwrap();
-        let claim = Input::Claim { worker, claim: CLAIM };
+        let claim = Input::Claim { worker, claim: CLAIM, queue: None, paused: Default::default() };
         self.apply(name, claim).await.attempt
     }
 

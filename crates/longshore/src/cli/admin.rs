@@ -1,11 +1,14 @@
 //! What can be said to the operator's commands.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, Subcommand, ValueEnum};
 use longshore_core::config::Override;
 
-use super::role::Flags;
+use super::{client::duration, role::Flags};
 
 /// Where an installation is.
 #[derive(Clone, Debug, Args)]
@@ -48,6 +51,16 @@ pub(crate) enum Admin {
     /// Checks or shows the settings.
     #[command(subcommand)]
     Config(Config),
+    /// Shows what waits and what runs, by job type.
+    Queues(Queues),
+    /// Has nothing more of a job type started; what runs goes on.
+    Pause(Pause),
+    /// Lets a job type that was paused go on.
+    Resume(Pause),
+    /// Gives operations that wait another job type.
+    Move(Move),
+    /// Ends operations that wait, with ABORTED.
+    Discard(Clear),
     /// Shows the workers, their slots, and what they run.
     Workers(Workers),
     /// Has workers take no more work, and end when what runs has ended.
@@ -77,6 +90,55 @@ pub(crate) struct Print {
     pub effective: bool,
     #[command(flatten)]
     pub site: Site,
+}
+
+/// Queues to be shown.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Queues {
+    /// Look again every second, and show what has come and started in between, until Ctrl-C.
+    #[arg(long)]
+    pub watch: bool,
+    /// How they are shown.
+    #[arg(short = 'o', long = "output", value_enum, default_value_t = ReportFormat::Table, value_name = "FORMAT")]
+    pub format: ReportFormat,
+    #[command(flatten)]
+    pub site: Site,
+}
+
+/// Job types to be paused, or to go on.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Pause {
+    /// The job types.
+    #[arg(required = true, value_name = "TYPE")]
+    pub job_types: Vec<String>,
+    #[command(flatten)]
+    pub site: Site,
+}
+
+/// Operations that are to leave their queue.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Clear {
+    /// Those of this job type that wait to be started, or to be tried again.
+    #[arg(long, value_name = "TYPE")]
+    pub job_type: String,
+    /// Only those that were accepted so long ago, such as `90s` or `1h 30m`.
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    pub older: Option<Duration>,
+    /// Only count them.
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub site: Site,
+}
+
+/// Operations that are to go into another queue.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Move {
+    /// The job type that they get.
+    #[arg(long, value_name = "TYPE")]
+    pub to: String,
+    #[command(flatten)]
+    pub clear: Clear,
 }
 
 /// Workers to be shown.

@@ -186,7 +186,7 @@ fn input(text: &str) -> Result<Input, String> {
     })
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|error| format!("{error}, expected such as `90s` or `1h 30m`"))
 }

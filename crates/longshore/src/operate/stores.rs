@@ -8,7 +8,7 @@ use longshore_state::{
 use tokio::task::spawn_blocking;
 
 use crate::{
-    cli::Records,
+    cli::{Records, Site},
     exit::{BadSetting, OutOfReach},
     settings::Settings,
 };
@@ -27,12 +27,7 @@ pub(super) enum Absent {
 /// # Errors
 /// If it can't be reached or used.
 pub(super) async fn open(records: &Records, absent: Absent) -> Result<Box<dyn Auditable>> {
-    let Some(directory) = records.data.clone() else {
-        let settings = Settings::load(&records.site)?;
-        let server = redact(&settings.redis.url);
-        let store = RedisStore::connect(&settings.redis).await;
-        return Ok(Box::new(store.map_err(|error| failed(error, format!("redis at {server}")))?));
-    };
+    let Some(directory) = records.data.clone() else { return redis(&records.site).await };
     let shown = directory.display().to_string();
     // It may have to repair the file first.
     let opened = spawn_blocking(move || match absent {
@@ -40,6 +35,17 @@ pub(super) async fn open(records: &Records, absent: Absent) -> Result<Box<dyn Au
         Absent::Create => EmbeddedStore::open(&directory),
     });
     Ok(Box::new(opened.await?.map_err(|error| failed(error, shown))?))
+}
+
+/// The records of an installation.
+///
+/// # Errors
+/// If they can't be reached or used.
+pub(super) async fn redis(site: &Site) -> Result<Box<dyn Auditable>> {
+    let settings = Settings::load(site)?;
+    let server = redact(&settings.redis.url);
+    let store = RedisStore::connect(&settings.redis).await;
+    Ok(Box::new(store.map_err(|error| failed(error, format!("redis at {server}")))?))
 }
 
 /// What a store's error means to whoever gave the command.

@@ -153,6 +153,16 @@ impl Cluster {
         role.child.kill().await.unwrap();
     }
 
+    /// Kills all state replicas, and starts others.
+    pub(crate) async fn restart_states(&mut self) {
+        for number in 1..=2 {
+            let name = format!("state-{number}");
+            self.kill(&name).await;
+            self.roles.retain(|role| role.name != name);
+            self.start_state(number);
+        }
+    }
+
     /// Waits until it ends by itself.
     pub(crate) async fn ended(&mut self, name: &str) -> std::process::ExitStatus {
         let role = self.roles.iter_mut().find(|role| role.name == name).unwrap();

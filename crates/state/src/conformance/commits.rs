@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use longshore_core::{
     index::Index,
-    names::OperationId,
+    names::{JobType, OperationId},
     record::{Payload, Record},
     time::Time,
 };
@@ -149,6 +149,32 @@ pub async fn keeps_notes(store: &dyn Store) {
     assert_eq!(note_or("key", "first").await, "first");
     assert_eq!(note_or("key", "second").await, "first");
     assert_eq!(note("key").await.as_deref(), Some("first"));
+}
+
+/// A job type is paused until it is let go on, beside others and beside notes.
+pub async fn keeps_what_is_paused(store: &dyn Store) {
+    let job_type = |name| JobType::parse(name).expect("a job type");
+    let paused = async || {
+        let paused = store.paused().await.expect("the store reads");
+        paused.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let set = async |name, paused| {
+        store.set_paused(&job_type(name), paused).await.expect("the store writes");
+    };
+    assert_eq!(paused().await, [""; 0]);
+    store.set_note("z", "").await.expect("the store writes");
+    for (name, is_paused, expected) in [
+        ("b", true, &["b"][..]),
+        ("a", true, &["a", "b"]),
+        ("b", true, &["a", "b"]),
+        ("b", false, &["a"]),
+        ("b", false, &["a"]),
+        ("a", false, &[]),
+    ] {
+        set(name, is_paused).await;
+        assert_eq!(paused().await, expected);
+    }
+    assert_eq!(store.note("z").await.expect("the store reads").as_deref(), Some(""));
 }
 
 /// Time never goes back, and goes on by itself.

@@ -1,13 +1,18 @@
 //! Reading: each from one snapshot.
 
-use std::ops::Bound;
+use std::{collections::BTreeSet, ops::Bound};
 
 use bytes::Bytes;
-use longshore_core::{index::Index, names::OperationId, time::Time};
+use longshore_core::{
+    index::Index,
+    names::{JobType, OperationId},
+    time::Time,
+};
 use redb::{ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
 use super::tables::{
-    LISTS, META, RECORDS, Row, TIMERS, id_in_list, list_end, list_key, list_prefix, timer_of,
+    LISTS, META, PAUSED, RECORDS, Row, TIMERS, id_in_list, list_end, list_key, list_prefix,
+    timer_of,
 };
 use crate::store::{Due, Error, Position, Stored, Sweep, decode};
 
@@ -100,4 +105,15 @@ pub(super) fn size(database: &redb::Database) -> Found<u64> {
 pub(super) fn note(database: &redb::Database, key: &str) -> Found<Option<String>> {
     let meta = database.begin_read()?.open_table(META)?;
     Ok(meta.get(format!("note:{key}").as_str())?.map(|value| value.value().to_owned()))
+}
+
+pub(super) fn paused(database: &redb::Database) -> Found<BTreeSet<JobType>> {
+    let meta = database.begin_read()?.open_table(META)?;
+    let mut job_types = BTreeSet::new();
+    for entry in meta.range::<&str>(PAUSED..)? {
+        let (key, _) = entry?;
+        let Some(name) = key.value().strip_prefix(PAUSED) else { break };
+        job_types.extend(JobType::parse(name));
+    }
+    Ok(job_types)
 }

@@ -5,7 +5,7 @@
 //! | `records` | id | 8-byte revision, 8-byte time of the timer, record |
 //! | `lists` | kind, length of the name, name, create time, id | |
 //! | `timers` | time, id | |
-//! | `meta` | `format`, `partitions`, `note:KEY` | text |
+//! | `meta` | `format`, `partitions`, `note:KEY`, `paused:TYPE` | text |
 //!
 //! Numbers are big-endian and times have their sign flipped, so that the order of the bytes is the
 //! order of the values.
@@ -23,6 +23,9 @@ pub(super) const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::ne
 pub(super) const LISTS: TableDefinition<'_, &[u8], ()> = TableDefinition::new("lists");
 pub(super) const TIMERS: TableDefinition<'_, &[u8], ()> = TableDefinition::new("timers");
 pub(super) const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
+
+/// What the keys of paused job types begin with.
+pub(super) const PAUSED: &str = "paused:";
 
 const SIGN: u64 = 1 << 63;
 const TIME: usize = 8;

@@ -1,10 +1,10 @@
 //! Writing: several writes in one transaction.
 
 use bytes::Bytes;
-use longshore_core::names::OperationId;
+use longshore_core::names::{JobType, OperationId};
 use redb::{ReadableTable, Table};
 
-use super::tables::{LISTS, META, RECORDS, Row, TIMERS, list_key, timer_key};
+use super::tables::{LISTS, META, PAUSED, RECORDS, Row, TIMERS, list_key, timer_key};
 use crate::{
     audit::Place,
     store::{After, Change, Position, Stored, Verdict, decode},
@@ -18,6 +18,10 @@ pub(super) enum Write {
         key: String,
         value: String,
         again: bool,
+    },
+    Pause {
+        job_type: JobType,
+        paused: bool,
     },
     Mend {
         id: OperationId,
@@ -63,6 +67,15 @@ impl Tables<'_> {
                 let key = format!("note:{key}");
                 if *again || self.meta.get(key.as_str())?.is_none() {
                     self.meta.insert(key.as_str(), value.as_str())?;
+                }
+                Ok(Vec::new())
+            }
+            Write::Pause { job_type, paused } => {
+                let key = format!("{PAUSED}{job_type}");
+                if *paused {
+                    self.meta.insert(key.as_str(), "")?;
+                } else {
+                    self.meta.remove(key.as_str())?;
                 }
                 Ok(Vec::new())
             }

@@ -9,7 +9,7 @@
 //! | `ls:{p}:all:` | zset | all ids by create time |
 //! | `ls:{p}:all:active` | zset | the same, those that are not done |
 //! | `ls:timer:{p}` | zset | ids by when their record's timer is due |
-//! | `ls:meta` | hash | `partitions`, notes as `note:KEY`, and `settled`, which says nothing |
+//! | `ls:meta` | hash | `partitions`, notes as `note:KEY`, paused job types as `paused:TYPE`, and `settled`, which says nothing |
 //!
 //! Times are in microseconds. The hash tag `{p}` is the number of the partition: text of clients
 //! stands behind it, so that it never decides about the slot. No id has a colon, so that no record's

@@ -1,11 +1,16 @@
 //! What is kept about the store itself, and what the store demands of Redis.
 
+use std::collections::BTreeSet;
+
+use longshore_core::names::JobType;
 use redis::{Value, cmd};
 
 use super::{connection::Connection, durable::Durable, error, keys::META};
 use crate::store::Error;
 
 const PARTITIONS: &str = "partitions";
+/// What the fields of paused job types begin with.
+const PAUSED: &str = "paused:";
 
 /// Sees to it that the store has as many partitions as everybody thinks.
 pub(super) async fn settle_partitions(
@@ -112,4 +117,33 @@ pub(super) async fn note_or(
 
 fn field(key: &str) -> String {
     format!("note:{key}")
+}
+
+pub(super) async fn paused(connection: &Connection) -> Result<BTreeSet<JobType>, Error> {
+    let failed = error::at("looking which job types are paused");
+    let mut keys = cmd("HKEYS");
+    keys.arg(META);
+    let value = connection.command(&keys).await.map_err(&failed)?;
+    let fields: Vec<String> = redis::from_redis_value(value).map_err(|it| failed(it.into()))?;
+    let job_types = fields.iter().filter_map(|field| field.strip_prefix(PAUSED));
+    Ok(job_types.filter_map(|name| JobType::parse(name).ok()).collect())
+}
+
+/// As lasting as a commit.
+pub(super) async fn set_paused(
+    connection: &Connection,
+    durable: &Durable,
+    job_type: &JobType,
+    paused: bool,
+) -> Result<(), Error> {
+    let field = format!("{PAUSED}{job_type}");
+    let mut set = cmd(if paused { "HSET" } else { "HDEL" });
+    set.arg(META).arg(field);
+    if paused {
+        set.arg(1);
+    }
+    let answers = durable.write(connection, vec![set]).await;
+    let answers = answers
+        .and_then(|values| values.into_iter().try_for_each(|value| error::answer(value).map(drop)));
+    answers.map_err(error::at("pausing a job type"))
 }

@@ -1,13 +1,13 @@
 //! Answers the workers' requests: may I run this, am I still to run this.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use longshore_bus::{Incoming, subjects};
 use longshore_core::{
     codec,
-    lifecycle::Input,
-    names::{OperationId, WorkerInstance},
+    lifecycle::{Input, Rejection},
+    names::{JobType, OperationId, WorkerInstance},
     record::{Record, State},
     telemetry,
     time::{Time, micros},
@@ -20,13 +20,17 @@ use prost::Message;
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use super::pauses::Pauses;
 use crate::ledger::{Applied, Error, Ledger};
+
+/// For how long a worker does not ask again for a queue that is paused.
+const REST: Duration = Duration::from_secs(4);
 
 /// Serves one of the subjects, so many requests at once.
 pub(super) async fn serve(
     ledger: Arc<Ledger>,
-    subject: &'static str,
-    requests: usize,
+    pauses: Arc<Pauses>,
+    (subject, requests): (&'static str, usize),
     shutdown: CancellationToken,
 ) {
     let tasks = TaskTracker::new();
@@ -34,9 +38,9 @@ pub(super) async fn serve(
     while let Some(mut subscription) = super::subscribe(ledger.bus(), subject, &shutdown).await {
         while let Some(Some(incoming)) = shutdown.run_until_cancelled(subscription.next()).await {
             let Ok(slot) = slots.clone().acquire_owned().await else { break };
-            let ledger = ledger.clone();
+            let (ledger, pauses) = (ledger.clone(), pauses.clone());
             tasks.spawn(async move {
-                answer(&ledger, subject, incoming).await;
+                answer(&ledger, &pauses, subject, incoming).await;
                 drop(slot);
             });
         }
@@ -48,12 +52,12 @@ pub(super) async fn serve(
     tasks.wait().await;
 }
 
-async fn answer(ledger: &Ledger, subject: &str, incoming: Incoming) {
+async fn answer(ledger: &Ledger, pauses: &Pauses, subject: &str, incoming: Incoming) {
     let asked = Instant::now();
     let Some(reply) = incoming.reply else { return };
     let payload = incoming.message.payload;
     let answered = match subject {
-        subjects::CLAIM => claim(ledger, payload).await,
+        subjects::CLAIM => claim(ledger, pauses, payload).await,
         _ => renew(ledger, payload).await,
     };
     match answered {
@@ -78,12 +82,32 @@ enum Malformed {
     Name(#[from] longshore_core::names::Error),
 }
 
-async fn claim(ledger: &Ledger, payload: Bytes) -> Result<(Bytes, Vec<Applied>), Malformed> {
+async fn claim(
+    ledger: &Ledger,
+    pauses: &Pauses,
+    payload: Bytes,
+) -> Result<(Bytes, Vec<Applied>), Malformed> {
     let request = ClaimRequest::decode(payload)?;
     let worker = WorkerInstance::parse(&request.worker)?;
+    let paused = match pauses.get(ledger.store()).await {
+        Ok(paused) => paused,
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "can't tell what is paused; claims are to come again");
+            let unavailable = claim_answer::Answer::Unavailable(error.to_string());
+            let answer = ClaimAnswer { answer: Some(unavailable) };
+            let answers = vec![answer; request.claims.len()];
+            return Ok((ClaimReply { answers }.encode_to_vec().into(), Vec::new()));
+        }
+    };
     let mut inputs = Vec::with_capacity(request.claims.len());
     for claim in request.claims {
-        let input = Input::Claim { worker: worker.clone(), claim: claim.claim };
+        let (worker, paused) = (worker.clone(), paused.clone());
+        let queue = match &*claim.job_type {
+            "" => None,
+            name => Some(JobType::parse(name)?),
+        };
+        let input = Input::Claim { worker, claim: claim.claim, queue, paused };
         inputs.push((OperationId::parse(&claim.id)?, input));
     }
     let mut granted = Vec::new();
@@ -96,6 +120,7 @@ async fn claim(ledger: &Ledger, payload: Bytes) -> Result<(Bytes, Vec<Applied>),
                 granted.push(applied);
                 claim_answer::Answer::Granted(grant)
             }
+            Err(Error::Rejected(Rejection::Paused)) => claim_answer::Answer::Paused(micros(REST)),
             Err(Error::Rejected(rejection)) => claim_answer::Answer::Refused(rejection.to_string()),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;

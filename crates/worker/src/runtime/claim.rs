@@ -4,7 +4,7 @@ use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use longshore_bus::{self as bus, Delivery, Message, subjects};
-use longshore_core::names::OperationId;
+use longshore_core::{names::OperationId, time::span};
 use longshore_proto::internal::{
     Claim, ClaimAnswer, ClaimReply, ClaimRequest, Hint, claim_answer::Answer,
 };
@@ -31,7 +31,8 @@ pub(super) async fn claim(shared: Arc<Shared>, job: Arc<Job>, batch: Vec<(Delive
     for (delivery, slot) in batch {
         match hinted(&delivery) {
             Ok(id) => {
-                let claim = Claim { id: id.to_string(), claim: fastrand::u64(..) };
+                let job_type = job.job_type.to_string();
+                let claim = Claim { id: id.to_string(), claim: fastrand::u64(..), job_type };
                 open.push(Open { delivery, slot, claim, id });
             }
             Err(error) => {
@@ -105,6 +106,7 @@ fn follow(
     let mut again = None;
     match answer.answer {
         Some(Answer::Granted(grant)) => {
+            job.rest.end();
             let run = attempt::run(
                 shared.clone(),
                 job.clone(),
@@ -116,6 +118,13 @@ fn follow(
             shared.tasks.spawn(shared.until_halt(run));
         }
         Some(Answer::Refused(why)) => tracing::debug!(id = %open.id, why, "nothing to run"),
+        Some(Answer::Paused(rest)) => {
+            let rest = span(rest);
+            tracing::debug!(id = %open.id, ?rest, "the queue is paused");
+            job.rest.begin(rest);
+            // Not all of them at once, and not just when the queue is asked again.
+            again = Some(rest.mul_f64(0.5 + fastrand::f64()));
+        }
         Some(Answer::Unavailable(why)) => {
             tracing::warn!(id = %open.id, why, "can't claim now");
             again = Some(later());

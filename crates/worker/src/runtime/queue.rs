@@ -28,9 +28,13 @@ pub(super) async fn run(shared: Arc<Shared>, job: Arc<Job>) {
     };
     let slots = Arc::new(Semaphore::new(job.concurrency.min(Semaphore::MAX_PERMITS)));
     loop {
-        let Some(free) = shutdown.run_until_cancelled(free_slots(&shared, &slots)).await else {
+        let Some(mut free) = shutdown.run_until_cancelled(free_slots(&shared, &slots)).await else {
             return;
         };
+        let Some(most) = shutdown.run_until_cancelled(job.rest.over(free.len())).await else {
+            return;
+        };
+        free.truncate(most);
         let Some(fetched) = shutdown.run_until_cancelled(consumer.next(free.len())).await else {
             return;
         };

@@ -383,3 +383,76 @@ fn a_restored_record_is_hinted_for_anew() {
     let running = Case::submitted(job()).then(claim("a", 1));
     assert_eq!(restored(running.record.clone()), running.record);
 }
+
+#[test]
+fn what_is_paused_is_not_started_and_all_else_goes_on() {
+    let paused: Paused = Paused::new([job().job_type].into());
+    let claim_of = |claim: u64, paused: &Paused| Input::Claim {
+        worker: worker("a"),
+        claim,
+        queue: None,
+        paused: paused.clone(),
+    };
+    let other: Paused = Paused::new([JobType::parse("other").unwrap()].into());
+    let waiting = Case::submitted(job()).refuses(claim_of(1, &paused), Rejection::Paused);
+    let running = waiting.then(claim_of(1, &other)).expect_write(Write::Put);
+    // What runs goes on, and a claim whose answer was lost is answered again.
+    let running = running.then(claim_of(1, &paused)).expect_write(Write::Keep);
+    assert_eq!(running.then(complete(1)).write, Write::Put);
+
+    let short = Job { queue_timeout: Some(SECOND * 10), ..job() };
+    let over = Case::submitted(short).after(10).then(timer(HintsOut::Unknown));
+    assert!(over.record.is_done(), "its wait is counted");
+}
+
+#[test]
+fn an_operator_moves_what_waits() {
+    let (here, there) = (job().job_type, JobType::parse("other").unwrap());
+    let to = |to: &JobType| Input::Unqueue { queue: here.clone(), to: Unqueued::Queue(to.clone()) };
+    let timed = Job { queue_timeout: Some(SECOND * 60), ..job() };
+    let moved = Case::submitted(timed).after(5).then(to(&there)).expect_write(Write::Put);
+    let dispatch = moved
+        .effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::Dispatch { queue, .. } if *queue == there));
+    assert!(dispatch && moved.effects.contains(&Effect::Announce));
+    let State::Queued(queued) = &moved.record.state else { panic!("{:?}", moved.record) };
+    assert_eq!((queued.ready_time, queued.deadline), (START, Some(START + SECOND * 60)));
+
+    // A repetition changes nothing, and the hint that is still out leads nowhere.
+    let claim_from = |queue: &JobType| Input::Claim {
+        worker: worker("a"),
+        claim: 1,
+        queue: Some(queue.clone()),
+        paused: Paused::default(),
+    };
+    let moved = moved.then(to(&there)).expect_write(Write::Keep);
+    let elsewhere = JobType::parse("elsewhere").unwrap();
+    let moved = moved.refuses(to(&elsewhere), Rejection::NotInQueue);
+    let moved = moved.refuses(claim_from(&here), Rejection::NotInQueue);
+    let running = moved.then(claim_from(&there)).expect_write(Write::Put);
+    let back = Input::Unqueue { queue: there.clone(), to: Unqueued::Queue(here.clone()) };
+    running
+        .refuses(back.clone(), Rejection::Claimed)
+        .then(complete(1))
+        .refuses(back, Rejection::Done);
+
+    let later = Job { schedule_time: Some(START + SECOND * 50), ..job() };
+    assert!(!Case::submitted(later).then(to(&there)).dispatches(), "not before its time");
+}
+
+#[test]
+fn an_operator_discards_what_waits() {
+    let discard = Input::Unqueue { queue: job().job_type, to: Unqueued::End };
+    let ended = Case::submitted(job()).then(discard.clone()).expect_write(Write::Put);
+    let State::Done(Done { outcome: Outcome::Error(error), .. }) = &ended.record.state else {
+        panic!("{:?}", ended.record)
+    };
+    assert_eq!(error.code, Code::Aborted as i32);
+    ended.refuses(discard.clone(), Rejection::Done).refuses(claim("a", 1), Rejection::Done);
+    Case::running(job()).refuses(discard.clone(), Rejection::Claimed);
+    let deleted = Case::submitted(job()).then(delete()).then(discard.clone());
+    assert_eq!(deleted.write, Write::Remove);
+    let other = Input::Unqueue { queue: JobType::parse("other").unwrap(), to: Unqueued::End };
+    Case::submitted(job()).refuses(other, Rejection::NotInQueue);
+}

@@ -88,6 +88,7 @@ fn the_deleted_are_hidden(
             assert_eq!(*result, Err(Rejection::NotFound), "{}", context());
         }
         Input::Claim { .. }
+        | Input::Unqueue { .. }
         | Input::Renew { .. }
         | Input::Progress { .. }
         | Input::Complete { .. }
@@ -121,6 +122,7 @@ fn a_repetition_has_no_second_effect(
         Input::Delete { .. } => second == Err(Rejection::NotFound),
         Input::Submit(_) if was_removed => false,
         Input::Claim { .. }
+        | Input::Unqueue { .. }
         | Input::Renew { .. }
         | Input::Progress { .. }
         | Input::Complete { .. }
@@ -133,6 +135,7 @@ fn a_repetition_has_no_second_effect(
         }
         Input::Submit(_)
         | Input::Claim { .. }
+        | Input::Unqueue { .. }
         | Input::Renew { .. }
         | Input::Progress { .. }
         | Input::Complete { .. }
@@ -225,6 +228,7 @@ fn the_end_is_well_formed(
             Input::Timer { .. } => done.expire_time <= world.now,
             Input::Submit(_)
             | Input::Claim { .. }
+            | Input::Unqueue { .. }
             | Input::Renew { .. }
             | Input::Progress { .. }
             | Input::Complete { .. }

@@ -175,6 +175,7 @@ impl World {
                 }
             }
             Input::Submit(_)
+            | Input::Unqueue { .. }
             | Input::Progress { .. }
             | Input::Cancel { .. }
             | Input::Delete { .. }
@@ -190,6 +191,7 @@ impl World {
             }
             Input::Submit(_)
             | Input::Claim { .. }
+            | Input::Unqueue { .. }
             | Input::Renew { .. }
             | Input::Progress { .. }
             | Input::Complete { .. }
