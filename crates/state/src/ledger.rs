@@ -167,7 +167,13 @@ impl Ledger {
     /// lasts: the commit that brought it about may have been its own, unanswered one.
     async fn keep(&self, kept: Vec<(Open, Applied)>) -> Vec<(usize, Result<Applied, Error>)> {
         let is_clients = |input: &Input| {
-            matches!(input, Input::Submit(_) | Input::Cancel { .. } | Input::Delete { .. })
+            matches!(
+                input,
+                Input::Submit(_)
+                    | Input::Cancel { .. }
+                    | Input::Delete { .. }
+                    | Input::Unqueue { .. }
+            )
         };
         let mut answers = Vec::with_capacity(kept.len());
         for (item, applied) in kept {

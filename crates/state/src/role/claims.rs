@@ -6,15 +6,15 @@ use bytes::Bytes;
 use longshore_bus::{Incoming, subjects};
 use longshore_core::{
     codec,
-    lifecycle::{Input, Rejection},
-    names::{JobType, OperationId, WorkerInstance},
+    lifecycle::{Input, Paused, Rejection},
+    names::{self, JobType, OperationId, WorkerInstance},
     record::{Record, State},
     telemetry,
     time::{Time, micros},
 };
 use longshore_proto::internal::{
-    ClaimAnswer, ClaimReply, ClaimRequest, Grant, RenewAnswer, RenewReply, RenewRequest, Renewal,
-    claim_answer, renew_answer,
+    Claim, ClaimAnswer, ClaimReply, ClaimRequest, Grant, RenewAnswer, RenewReply, RenewRequest,
+    Renewal, claim_answer, renew_answer,
 };
 use prost::Message;
 use tokio::{sync::Semaphore, time::Instant};
@@ -94,22 +94,13 @@ async fn claim(
         Err(error) => {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "can't tell what is paused; claims are to come again");
-            let unavailable = claim_answer::Answer::Unavailable(error.to_string());
-            let answer = ClaimAnswer { answer: Some(unavailable) };
-            let answers = vec![answer; request.claims.len()];
+            let answer = Some(claim_answer::Answer::Unavailable(error.to_string()));
+            let answers = vec![ClaimAnswer { answer }; request.claims.len()];
             return Ok((ClaimReply { answers }.encode_to_vec().into(), Vec::new()));
         }
     };
-    let mut inputs = Vec::with_capacity(request.claims.len());
-    for claim in request.claims {
-        let (worker, paused) = (worker.clone(), paused.clone());
-        let queue = match &*claim.job_type {
-            "" => None,
-            name => Some(JobType::parse(name)?),
-        };
-        let input = Input::Claim { worker, claim: claim.claim, queue, paused };
-        inputs.push((OperationId::parse(&claim.id)?, input));
-    }
+    let inputs = request.claims.iter().map(|claim| input(claim, &worker, &paused));
+    let inputs: Vec<(OperationId, Input)> = inputs.collect::<Result<_, _>>()?;
     let mut granted = Vec::new();
     let mut answers = Vec::with_capacity(inputs.len());
     let ids: Vec<OperationId> = inputs.iter().map(|(id, _)| id.clone()).collect();
@@ -131,6 +122,19 @@ async fn claim(
         answers.push(ClaimAnswer { answer: Some(answer) });
     }
     Ok((ClaimReply { answers }.encode_to_vec().into(), granted))
+}
+
+fn input(
+    claim: &Claim,
+    worker: &WorkerInstance,
+    paused: &Paused,
+) -> Result<(OperationId, Input), names::Error> {
+    // Workers of earlier versions don't say.
+    let named = !claim.job_type.is_empty();
+    let queue = named.then(|| JobType::parse(&claim.job_type)).transpose()?;
+    let (worker, paused) = (worker.clone(), paused.clone());
+    let input = Input::Claim { worker, claim: claim.claim, queue, paused };
+    Ok((OperationId::parse(&claim.id)?, input))
 }
 
 fn grant(record: &Record, now: Time) -> Grant {
