@@ -138,7 +138,11 @@ impl Mould {
             tracestate: String::new(),
         };
         Ok(Life {
-            claim: pb::Claim { id: id.to_string(), claim },
+            claim: pb::Claim {
+                id: id.to_string(),
+                claim,
+                job_type: claimed.record.job.job_type.to_string(),
+            },
             answer: pb::ClaimAnswer {
                 answer: Some(pb::claim_answer::Answer::Granted(grant(&claimed.record))),
             },

@@ -445,13 +445,12 @@ fn an_operator_moves_what_waits() {
 fn an_operator_discards_what_waits() {
     let discard = Input::Unqueue { queue: job().job_type, to: Unqueued::End };
     let ended = Case::submitted(job()).then(discard.clone()).expect_write(Write::Put);
-    let State::Done(Done { outcome: Outcome::Error(error), .. }) = &ended.record.state else {
-        panic!("{:?}", ended.record)
-    };
+    let State::Done(done) = &ended.record.state else { panic!("{:?}", ended.record) };
+    let Outcome::Error(error) = &done.outcome else { panic!("{done:?}") };
     assert_eq!(error.code, Code::Aborted as i32);
     ended.refuses(discard.clone(), Rejection::Done).refuses(claim("a", 1), Rejection::Done);
     Case::running(job()).refuses(discard.clone(), Rejection::Claimed);
-    let deleted = Case::submitted(job()).then(delete()).then(discard.clone());
+    let deleted = Case::submitted(job()).then(delete()).then(discard);
     assert_eq!(deleted.write, Write::Remove);
     let other = Input::Unqueue { queue: JobType::parse("other").unwrap(), to: Unqueued::End };
     Case::submitted(job()).refuses(other, Rejection::NotInQueue);
