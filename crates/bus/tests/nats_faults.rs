@@ -66,23 +66,19 @@ impl Party {
         for priority in longshore_bus::subjects::PRIORITIES {
             self.enqueue(hint(priority, round)).await;
         }
-        self.enqueue(Message::new("ls.event.0", round.to_owned())).await;
+        self.enqueue(event(round)).await;
         // What was sent twice comes twice; what was sent in another round is not expected.
         for consumer in [&mut self.hints, &mut self.events] {
-            // A cluster elects a leader for each consumer first, and what was acknowledged while it
-            // had none comes again.
-            let came = timeout(ELECTION, async {
-                loop {
-                    for delivery in consumer.next(1).await.unwrap() {
-                        let is_it = delivery.message.payload == round;
-                        delivery.handle.ack().await.unwrap();
-                        if is_it {
-                            return;
-                        }
+            // What was acknowledged in vain comes again. A cluster elects a leader for each consumer
+            // first, and may lose what was stored meanwhile: it is sent again, as the roles do.
+            let came = async {
+                while timeout(SETTLED, taken(consumer, round)).await.is_err() {
+                    for message in [hint(Priority::Normal, round), event(round)] {
+                        self.bus.enqueue(message).await.ok();
                     }
                 }
-            });
-            came.await.unwrap();
+            };
+            timeout(ELECTION, came).await.unwrap();
             while let Ok(Some(batch)) = timeout(Duration::from_millis(200), consumer.next(9)).await
             {
                 for delivery in batch {
@@ -100,6 +96,23 @@ impl Party {
         tokio::select! {
             () = published => {}
             heard = timeout(SOON, heard) => heard.unwrap(),
+        }
+    }
+}
+
+fn event(text: &str) -> Message {
+    Message::new("ls.event.0", text.to_owned())
+}
+
+/// Takes messages until this one comes.
+async fn taken(consumer: &mut Box<dyn Consumer>, text: &str) {
+    loop {
+        for delivery in consumer.next(1).await.unwrap() {
+            let is_it = delivery.message.payload == text;
+            delivery.handle.ack().await.unwrap();
+            if is_it {
+                return;
+            }
         }
     }
 }
@@ -310,10 +323,9 @@ async fn what_a_server_has_forgotten_to_remove_is_removed() {
     let mut server = NatsServer::start().await;
     let mut party = Party::join(&server).await;
     let subject = hint(Priority::Normal, "").subject;
-    let event = || Message::new("ls.event.0", "done with");
     for number in 0..5 {
         party.enqueue(hint(Priority::Normal, number)).await;
-        party.enqueue(event()).await;
+        party.enqueue(event("done with")).await;
     }
     server.terminate().await;
     let kept =
