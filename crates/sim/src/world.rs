@@ -92,9 +92,12 @@ impl World {
 
     pub(crate) fn read_store_time(&self) -> Time {
         self.readings.fetch_add(1, Ordering::SeqCst);
-        let clock = self.clock();
-        self.latest.fetch_max(clock.as_micros(), Ordering::SeqCst);
-        clock
+        let clock = self.clock().as_micros();
+        // As the store does: while its clock was put back, its time hardly passes, but it does.
+        let next = |latest: i64| clock.max(latest + 1);
+        let update = |latest| Some(next(latest));
+        let latest = self.latest.fetch_update(Ordering::SeqCst, Ordering::SeqCst, update);
+        Time::from_micros(next(latest.unwrap_or_else(|latest| latest)))
     }
 
     /// Puts the store's clock forward, or back.
