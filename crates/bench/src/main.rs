@@ -28,6 +28,10 @@ use tokio::runtime;
 
 use crate::{arguments::Arguments, report::Report, scenario::Bench};
 
+/// The one that the roles have, so that the workers and the floors here are no slower.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = runtime::Builder::new_multi_thread()

@@ -24,8 +24,8 @@ use crate::{
     settings::{Settings, Types},
 };
 
-/// musl's own allocator has one lock for all threads.
-#[cfg(target_env = "musl")]
+/// The roles allocate much, and often on one thread what another one frees: glibc's allocator takes
+/// about a fifth of their processor time, and musl's has one lock for all threads.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
