@@ -10,6 +10,7 @@ mod commit;
 mod connection;
 mod durable;
 mod error;
+mod gather;
 mod keys;
 mod lasting;
 mod list;
@@ -20,7 +21,7 @@ mod settings;
 mod timers;
 mod url;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use longshore_core::{
@@ -30,7 +31,10 @@ use longshore_core::{
 use redis::Script;
 
 pub use self::settings::{Durability, Settings};
-use self::{batch::Batches, connection::Connection, durable::Durable, keys::Keys, url::Target};
+use self::{
+    batch::Batches, connection::Connection, durable::Durable, gather::Gatherer, keys::Keys,
+    url::Target,
+};
 use crate::{
     audit::{Auditable, Place, Standing, Walk},
     store::{Change, Due, Error, Loaded, Position, Store, Stored, Sweep, Verdict},
@@ -40,7 +44,8 @@ const COMMIT: &str = include_str!("../lua/commit.lua");
 
 /// The store over Redis.
 pub struct RedisStore {
-    connection: Connection,
+    connection: Arc<Connection>,
+    gatherer: Gatherer,
     durable: Durable,
     commit: Script,
     keys: Keys,
@@ -62,7 +67,9 @@ impl RedisStore {
         meta::check_policy(&connection).await?;
         meta::settle_partitions(&connection, settings.partitions).await?;
         let durable = Durable::open(&connection, settings).await?;
+        let connection = Arc::new(connection);
         let store = Self {
+            gatherer: Gatherer::new(Arc::clone(&connection)),
             connection,
             durable,
             commit: Script::new(COMMIT),
@@ -167,7 +174,7 @@ impl Store for RedisStore {
     }
 
     async fn set_paused(&self, job_type: &JobType, paused: bool) -> Result<(), Error> {
-        meta::set_paused(&self.connection, &self.durable, job_type, paused).await
+        meta::set_paused(&self.gatherer, &self.durable, job_type, paused).await
     }
 
     fn partitions(&self) -> u16 {
@@ -180,7 +187,7 @@ impl Store for RedisStore {
     }
 
     async fn settle(&self) -> Result<(), Error> {
-        meta::settle(&self.connection, &self.durable).await
+        meta::settle(&self.gatherer, &self.durable).await
     }
 }
 

@@ -49,7 +49,7 @@ async fn commit_batch(store: &RedisStore, changes: &[&Change]) -> Vec<RedisResul
 
 async fn run(store: &RedisStore, calls: Vec<Cmd>) -> Vec<RedisResult<Verdict>> {
     let count = calls.len();
-    match store.durable.write(&store.connection, calls).await {
+    match store.durable.write(&store.gatherer, calls).await {
         Ok(values) => values.into_iter().map(verdict).collect(),
         Err(error) => (0..count).map(|_| Err(error.clone())).collect(),
     }

@@ -143,8 +143,12 @@ impl Connection {
         answer
     }
 
-    /// The client's own timeout does not cover the wait for a new connection.
-    async fn in_time<T>(&self, call: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+    /// Waits no longer than any call may take. The client's own timeout does not cover the wait for a
+    /// new connection.
+    pub(super) async fn in_time<T>(
+        &self,
+        call: impl Future<Output = RedisResult<T>>,
+    ) -> RedisResult<T> {
         match tokio::time::timeout(self.longest_call, call).await {
             Ok(answer) => answer,
             Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),

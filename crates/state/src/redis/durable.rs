@@ -5,12 +5,13 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use redis::{Cmd, Pipeline, RedisError, RedisResult, Value, cmd};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use redis::{Cmd, RedisError, RedisResult, Value, cmd};
+use tokio::sync::{Mutex, mpsc};
 
 use super::{
     connection::Connection,
     error::{self, answer, senseless},
+    gather::{self, Batch, Call, Gatherer, pipeline},
     settings::{Durability, Settings},
     url::Target,
 };
@@ -18,10 +19,6 @@ use crate::store::Error;
 
 /// How many connections confirm at the same time.
 const LANES: usize = 4;
-/// How many calls of the store one confirmation is for at most.
-const BATCH: usize = 256;
-/// How many may wait for a connection.
-const WAITING: usize = 1024;
 
 /// How the store sees to it that commits last.
 pub(super) enum Durable {
@@ -30,13 +27,7 @@ pub(super) enum Durable {
     /// Redis itself answers after the fsync. It can be told otherwise at any time.
     Always,
     /// Redis is asked to confirm.
-    Confirmed(mpsc::Sender<Job>),
-}
-
-/// Commands that are answered once they are confirmed.
-pub(super) struct Job {
-    calls: Vec<Cmd>,
-    answer: oneshot::Sender<RedisResult<Vec<Value>>>,
+    Confirmed(mpsc::Sender<Call>),
 }
 
 impl Durable {
@@ -56,8 +47,8 @@ impl Durable {
             },
             Durability::Replicas => Confirm::replicas(settings),
         };
-        let (sender, jobs) = mpsc::channel(WAITING);
-        let jobs = Arc::new(Mutex::new(jobs));
+        let (sender, calls) = mpsc::channel(gather::WAITING);
+        let calls = Arc::new(Mutex::new(calls));
         let patient = Settings {
             response_timeout: settings.response_timeout + settings.durability_timeout,
             ..settings.clone()
@@ -68,7 +59,7 @@ impl Durable {
             if nth == 0 {
                 confirm.probe(&lane).await?;
             }
-            tokio::spawn(serve(lane, confirm.clone(), Arc::clone(&jobs)));
+            tokio::spawn(serve(lane, confirm.clone(), Arc::clone(&calls)));
         }
         Ok(Self::Confirmed(sender))
     }
@@ -76,17 +67,13 @@ impl Durable {
     /// Sends commands, and answers when what they wrote lasts.
     pub(super) async fn write(
         &self,
-        connection: &Connection,
-        calls: Vec<Cmd>,
+        gatherer: &Gatherer,
+        commands: Vec<Cmd>,
     ) -> RedisResult<Vec<Value>> {
-        let jobs = match self {
-            Self::Memory | Self::Always => return connection.pipeline(&pipeline(&calls)).await,
-            Self::Confirmed(jobs) => jobs,
-        };
-        let (sender, answer) = oneshot::channel();
-        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
-        jobs.send(Job { calls, answer: sender }).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        match self {
+            Self::Memory | Self::Always => gatherer.call(commands).await,
+            Self::Confirmed(calls) => gather::ask(calls, commands).await,
+        }
     }
 
     /// Whether Redis still gives what was found at the start.
@@ -108,14 +95,6 @@ impl Durable {
 
 const CLUSTER: &str = "redis.durability must be memory for a cluster: set appendfsync always on its \
     nodes, by which each of them answers after the fsync";
-
-fn pipeline(calls: &[Cmd]) -> Pipeline {
-    let mut pipeline = Pipeline::with_capacity(calls.len() + 1);
-    for call in calls {
-        pipeline.add_command(call.clone());
-    }
-    pipeline
-}
 
 /// When Redis brings its append-only file to the disk.
 enum Policy {
@@ -223,32 +202,21 @@ fn unconfirmed(count: i64, needed: i64) -> RedisError {
     io::Error::new(io::ErrorKind::TimedOut, text).into()
 }
 
-/// Takes what waits, one batch after the other, until nobody can ask for more.
-async fn serve(lane: Connection, confirm: Confirm, jobs: Arc<Mutex<mpsc::Receiver<Job>>>) {
+/// Sends what waits, one batch after the other, until nobody can ask for more.
+async fn serve(lane: Connection, confirm: Confirm, calls: Arc<Mutex<mpsc::Receiver<Call>>>) {
     loop {
-        let mut batch = Vec::new();
-        if jobs.lock().await.recv_many(&mut batch, BATCH).await == 0 {
+        let Batch { calls, mut commands } = gather::gather(&mut *calls.lock().await).await;
+        if calls.is_empty() {
             return;
         }
-        let (counts, calls): (Vec<usize>, Vec<Vec<Cmd>>) =
-            batch.iter_mut().map(|job| (job.calls.len(), std::mem::take(&mut job.calls))).unzip();
-        let mut written = pipeline(&calls.concat());
-        written.add_command(confirm.call.clone());
-        let answers = match lane.pipeline(&written).await {
+        commands.push(confirm.call.clone());
+        let answers = match lane.pipeline(&pipeline(commands)).await {
             Ok(mut values) => {
                 let confirmed = values.pop().ok_or_else(senseless);
                 confirmed.and_then(|value| confirm.read(value)).map(|()| values)
             }
             Err(error) => Err(error),
         };
-        let mut answers = answers.map(Vec::into_iter);
-        for (job, count) in batch.into_iter().zip(counts) {
-            let answer = match &mut answers {
-                Ok(values) => Ok(values.take(count).collect()),
-                Err(error) => Err(error.clone()),
-            };
-            // Whoever does not wait any more need not know.
-            drop(job.answer.send(answer));
-        }
+        gather::hand_out(calls, answers);
     }
 }

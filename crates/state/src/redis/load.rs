@@ -1,9 +1,11 @@
 //! Reading records.
 
+use std::iter;
+
 use bytes::Bytes;
 use futures::future::join_all;
 use longshore_core::{names::OperationId, time::Time};
-use redis::{Pipeline, RedisResult, Value, cmd};
+use redis::{Cmd, RedisResult, Value, cmd};
 
 use super::{
     RedisStore,
@@ -15,9 +17,11 @@ use crate::store::{Error, Loaded, Stored, decode};
 const DOING: &str = "loading records";
 
 pub(super) async fn read(store: &RedisStore, id: &OperationId) -> Result<Option<Stored>, Error> {
-    let mut get = cmd("GET");
-    get.arg(store.keys.record(id));
-    found(id, store.connection.command(&get).await)
+    let value = store.gatherer.call(vec![get(store, id)]).await;
+    found(
+        id,
+        value.and_then(|values| values.into_iter().next().ok_or_else(senseless)).and_then(answer),
+    )
 }
 
 pub(super) async fn load(store: &RedisStore, ids: &[OperationId]) -> Vec<Result<Loaded, Error>> {
@@ -37,15 +41,17 @@ pub(super) async fn load(store: &RedisStore, ids: &[OperationId]) -> Vec<Result<
 }
 
 async fn ask(store: &RedisStore, ids: &[&OperationId]) -> RedisResult<(Time, Vec<Value>)> {
-    let mut pipeline = Pipeline::with_capacity(ids.len() + 1);
-    pipeline.add_command(cmd("TIME"));
-    for id in ids {
-        // One by one: MGET takes a key of another type for none.
-        pipeline.cmd("GET").arg(store.keys.record(id));
-    }
-    let mut values = store.connection.pipeline(&pipeline).await?.into_iter();
+    // One by one: MGET takes a key of another type for none.
+    let commands = iter::once(cmd("TIME")).chain(ids.iter().map(|id| get(store, id))).collect();
+    let mut values = store.gatherer.call(commands).await?.into_iter();
     let now = time(values.next())?;
     Ok((now, values.collect()))
+}
+
+fn get(store: &RedisStore, id: &OperationId) -> Cmd {
+    let mut get = cmd("GET");
+    get.arg(store.keys.record(id));
+    get
 }
 
 fn loaded(id: &OperationId, now: Time, value: Value) -> Result<Loaded, Error> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use longshore_core::names::JobType;
 use redis::{Value, cmd};
 
-use super::{connection::Connection, durable::Durable, error, keys::META};
+use super::{connection::Connection, durable::Durable, error, gather::Gatherer, keys::META};
 use crate::store::Error;
 
 const PARTITIONS: &str = "partitions";
@@ -80,14 +80,14 @@ fn collect_texts(value: Value, texts: &mut Vec<String>) {
 }
 
 /// Waits until what others have written before lasts.
-pub(super) async fn settle(connection: &Connection, durable: &Durable) -> Result<(), Error> {
+pub(super) async fn settle(gatherer: &Gatherer, durable: &Durable) -> Result<(), Error> {
     if !matches!(durable, Durable::Confirmed(_)) {
         return Ok(());
     }
     // Confirmations speak of what the same connection has written, and of all before it.
     let mut set = cmd("HSET");
     set.arg(META).arg("settled").arg(1);
-    durable.write(connection, vec![set]).await.map_err(error::at("confirming")).map(drop)
+    durable.write(gatherer, vec![set]).await.map_err(error::at("confirming")).map(drop)
 }
 
 pub(super) async fn note(connection: &Connection, key: &str) -> Result<Option<String>, Error> {
@@ -131,7 +131,7 @@ pub(super) async fn paused(connection: &Connection) -> Result<BTreeSet<JobType>,
 
 /// As lasting as a commit.
 pub(super) async fn set_paused(
-    connection: &Connection,
+    gatherer: &Gatherer,
     durable: &Durable,
     job_type: &JobType,
     paused: bool,
@@ -142,7 +142,7 @@ pub(super) async fn set_paused(
     if paused {
         set.arg(1);
     }
-    let answers = durable.write(connection, vec![set]).await;
+    let answers = durable.write(gatherer, vec![set]).await;
     let answers = answers
         .and_then(|values| values.into_iter().try_for_each(|value| error::answer(value).map(drop)));
     answers.map_err(error::at("pausing a job type"))
