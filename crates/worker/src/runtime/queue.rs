@@ -13,6 +13,10 @@ use super::{Job, Shared, claim, pause};
 /// How many hints are fetched and claimed together at most.
 const BATCH: usize = 64;
 
+/// How many claims may be on their way at a time. Slots that get free meanwhile are filled together
+/// by the next one: under load a claim is for many, at rest none waits for others.
+const WINDOW: usize = 2;
+
 /// Leave to run one attempt: a slot of its job type, and one of the worker.
 pub(super) struct Slot {
     _of_type: OwnedSemaphorePermit,
@@ -27,14 +31,17 @@ pub(super) async fn run(shared: Arc<Shared>, job: Arc<Job>) {
         return;
     };
     let slots = Arc::new(Semaphore::new(job.concurrency.min(Semaphore::MAX_PERMITS)));
+    let window = Arc::new(Semaphore::new(WINDOW));
     loop {
-        let Some(mut free) = shutdown.run_until_cancelled(free_slots(&shared, &slots)).await else {
-            return;
+        let ready = async {
+            // Semaphores here are never closed.
+            let place = window.clone().acquire_owned().await.ok();
+            let mut free = free_slots(&shared, &slots).await;
+            let most = job.rest.over(free.len()).await;
+            free.truncate(most);
+            (place, free)
         };
-        let Some(most) = shutdown.run_until_cancelled(job.rest.over(free.len())).await else {
-            return;
-        };
-        free.truncate(most);
+        let Some((place, free)) = shutdown.run_until_cancelled(ready).await else { return };
         let Some(fetched) = shutdown.run_until_cancelled(consumer.next(free.len())).await else {
             return;
         };
@@ -42,6 +49,10 @@ pub(super) async fn run(shared: Arc<Shared>, job: Arc<Job>) {
         let batch = seat(&shared, deliveries, free).await;
         if !batch.is_empty() {
             let claim = claim::claim(shared.clone(), job.clone(), batch);
+            let claim = async move {
+                claim.await;
+                drop(place);
+            };
             shared.tasks.spawn(shared.until_halt(claim));
         }
     }
@@ -70,7 +81,6 @@ async fn free_slots(shared: &Shared, slots: &Arc<Semaphore>) -> Vec<OwnedSemapho
     if let Ok(slot) = slots.clone().acquire_owned().await {
         free.push(slot);
     }
-    // Semaphores here are never closed.
     drop(shared.slots.acquire().await);
     let most = shared.slots.available_permits().clamp(1, BATCH);
     while free.len() < most

@@ -55,13 +55,15 @@ impl Given {
 #[derive(Default)]
 pub(super) struct Running {
     state: Mutex<State>,
-    /// There is a new attempt, whose renewal may be due before all others.
+    /// There is a new attempt, whose renewal is due before all others.
     entered: Notify,
 }
 
 #[derive(Default)]
 struct State {
     entries: BTreeMap<OperationId, Entry>,
+    /// Until when nobody looks whether a renewal is due; unless a sooner one enters.
+    next_look: Option<Instant>,
     /// An interrupt can overtake the answer to the claim.
     early: VecDeque<(OperationId, u32)>,
     /// How many attempts have been entered, by job type.
@@ -143,9 +145,12 @@ impl Running {
                         if state.early.iter().any(|early| (&early.0, early.1) == (id, attempt)) {
                             entry.cancel.cancel();
                         }
+                        // As leases are mostly of one length, most are due after those before.
+                        if state.next_look.is_none_or(|look| given.renew_at() < look) {
+                            self.entered.notify_one();
+                        }
                         state.entries.insert(id.clone(), entry);
                         *state.started.entry(job_type.to_owned()).or_default() += 1;
-                        self.entered.notify_one();
                         return Some(tenure);
                     }
                     Some(entry) if entry.attempt >= attempt => return None,
@@ -178,12 +183,13 @@ impl Running {
     /// the leases.
     pub(super) async fn due(&self) -> (Vec<(OperationId, u32)>, Duration) {
         loop {
-            let next = self.state().entries.values().filter_map(|entry| entry.renew_at).min();
+            let next = self.look();
             match next {
                 None => self.entered.notified().await,
+                Some(at) if at <= Instant::now() => break,
                 Some(at) => tokio::select! {
                     biased;
-                    () = sleep_until(at) => break,
+                    () = sleep_until(at) => {}
                     () = self.entered.notified() => {}
                 },
             }
@@ -192,6 +198,13 @@ impl Running {
         let kept = || state.entries.iter().filter(|(_, entry)| entry.renew_at.is_some());
         let shortest = kept().map(|(_, entry)| entry.span).min().unwrap_or_default();
         (kept().map(|(id, entry)| (id.clone(), entry.attempt)).collect(), shortest)
+    }
+
+    /// When the next renewal is due; until then nobody looks again.
+    fn look(&self) -> Option<Instant> {
+        let mut state = self.state();
+        state.next_look = state.entries.values().filter_map(|entry| entry.renew_at).min();
+        state.next_look
     }
 
     /// The lease goes on.

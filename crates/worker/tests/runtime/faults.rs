@@ -69,10 +69,10 @@ async fn work_stops_before_a_lease_that_is_not_renewed_ends() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leases_are_renewed_for_as_long_as_it_takes() {
-    let site = Site::with(Rules { lease: Duration::from_millis(1500), ..Rules::default() });
+    let site = Site::with(Rules { lease: Duration::from_secs(4), ..Rules::default() });
     let worker = Worker::new().register("work", 1, |_: Value, context: Context| async move {
         // Longer than two leases, which are long enough for a machine under load to renew.
-        tokio::time::sleep(Duration::from_millis(4000)).await;
+        tokio::time::sleep(Duration::from_secs(9)).await;
         Ok(context.attempt())
     });
     site.start(worker);
