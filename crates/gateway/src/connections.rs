@@ -7,6 +7,7 @@ use hyper_util::{
     server::conn::auto::Builder,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::JoinSet,
@@ -14,7 +15,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{front::Front, settings::HttpSettings};
+use crate::{front::Front, settings::HttpSettings, socket::Socket};
 
 /// How many streams a peer may open and reset before anybody has looked at them (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
@@ -25,6 +26,8 @@ const MAX_PROVOKED_RESETS: usize = 1024;
 const MAX_HEADERS: u32 = 16 * 1024;
 /// How long the head of an HTTP/1.1 request may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How HTTP/2 begins, and nothing else.
+const PREFACE: &[u8; 4] = b"PRI ";
 /// The pause after a failed accept: usually there are too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -105,9 +108,20 @@ impl Server {
     /// Serves one connection until it ends, asking the client to leave when its time has come.
     async fn connection(&self, stream: TcpStream, shutdown: &CancellationToken) {
         // Without it small answers wait for the peer's acknowledgement of the ones before.
-        if stream.set_nodelay(true).is_err() || !self.speaks(&stream).await {
+        if stream.set_nodelay(true).is_err() {
             return;
         }
+        match self.speaks(&stream).await {
+            Some(Speaks::Http2) => Box::pin(self.serve(Socket::new(stream), shutdown)).await,
+            Some(Speaks::Other) => Box::pin(self.serve(stream, shutdown)).await,
+            None => {}
+        }
+    }
+
+    async fn serve<S>(&self, stream: S, shutdown: &CancellationToken)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let stream = TokioIo::new(stream);
         let mut connection = pin!(self.http.serve_connection(stream, self.front.clone()));
         let age = self.settings.max_connection_age.mul_f64(1.0 + 0.1 * fastrand::f64());
@@ -124,11 +138,22 @@ impl Server {
         }
     }
 
-    /// Waits for the first byte.
-    async fn speaks(&self, stream: &TcpStream) -> bool {
-        let first = timeout(self.settings.first_byte_timeout, stream.peek(&mut [0])).await;
-        matches!(first, Ok(Ok(1..)))
+    /// Waits for the first bytes; `None` if none come.
+    async fn speaks(&self, stream: &TcpStream) -> Option<Speaks> {
+        let mut first = [0; PREFACE.len()];
+        match timeout(self.settings.first_byte_timeout, stream.peek(&mut first)).await {
+            Ok(Ok(1..)) if first == *PREFACE => Some(Speaks::Http2),
+            Ok(Ok(1..)) => Some(Speaks::Other),
+            Ok(Ok(0) | Err(_)) | Err(_) => None,
+        }
     }
+}
+
+/// How a client begins.
+enum Speaks {
+    Http2,
+    /// HTTP/1.1, or HTTP/2 by very small pieces.
+    Other,
 }
 
 async fn leave(age: Duration, shutdown: &CancellationToken) {

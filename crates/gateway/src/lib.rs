@@ -25,6 +25,7 @@ mod page;
 mod reads;
 mod server;
 mod settings;
+mod socket;
 mod surface;
 mod validate;
 mod wait;
