@@ -82,15 +82,16 @@ impl History {
         self.check_limits(started.id, process, job_type, limits);
         let jumped = self.jumped;
         let operation = self.operation(id);
+        let created = operation.current().map(|record| record.create_time);
         let claimed = &operation.claimed;
         let at_it = operation.runs.iter().find(|other| {
             let begun = claimed.get(&(input, other.attempt)).copied().unwrap_or(Time::MAX);
-            other.input == input && begun > jumped
+            // One that was cancelled and deleted may come to its end beside the next of its name.
+            other.input == input && other.created == created && begun > jumped
         });
         let overlap = at_it.map(|other| (other.run, other.attempt));
         let process = process.to_owned();
         let job_type = job_type.to_owned();
-        let created = operation.current().map(|record| record.create_time);
         operation.runs.push(Run {
             begun: started.now,
             created,
