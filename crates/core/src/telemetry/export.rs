@@ -51,7 +51,9 @@ pub(super) fn start(settings: &Settings, resource: Resource) -> Result<SdkMeterP
         provider = provider.with_reader(sent.build());
     }
     let provider = provider.build();
-    global::set_meter_provider(provider.clone());
+    // It would tell every user that it did.
+    let untold = tracing::subscriber::NoSubscriber::default();
+    tracing::subscriber::with_default(untold, || global::set_meter_provider(provider.clone()));
     observe_runtime();
     // A second call in a process has been refused by then; the first registry stays.
     drop(REGISTRY.set(registry));
