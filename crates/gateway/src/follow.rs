@@ -65,7 +65,8 @@ impl Follower {
                         self.looks = news.looks;
                         self.next_read = Instant::now();
                     }
-                    news.latest
+                    // News may be late, and who has read nothing can't tell whether they are old.
+                    news.latest.filter(|_| self.revision > 0)
                 }
                 read = read => {
                     self.next_read = Instant::now() + self.pause.mul_f64(0.9 + 0.2 * fastrand::f64());

@@ -7,16 +7,21 @@ use std::{
 
 use http::Method;
 use longshore_bus::{Bus, Message, subjects};
-use longshore_core::lifecycle::Input;
-use longshore_core::names::{OperationName, Parent};
+use longshore_core::{
+    codec,
+    lifecycle::Input,
+    names::{OperationName, Parent},
+};
 use longshore_gateway::Settings;
 use longshore_proto::{
+    internal::{Changed, Changes},
     longrunning::{
         CancelOperationRequest, DeleteOperationRequest, ListOperationsRequest, WaitOperationRequest,
     },
     v1::{RunJobRequest, WatchOperationRequest},
 };
 use longshore_testkit::eventually;
+use prost::Message as _;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
@@ -206,6 +211,28 @@ async fn a_wait_that_never_read_anything_is_unavailable() {
     let timeout = prost_types::Duration::try_from(Duration::from_millis(300)).unwrap();
     let request = WaitOperationRequest { name, timeout: Some(timeout) };
     let status = gateway.operations().wait_operation(request).await.unwrap_err();
+    assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "STORE_UNAVAILABLE"));
+}
+
+#[tokio::test]
+async fn a_wait_that_never_read_anything_does_not_believe_late_news() {
+    let gateway = Gateway::start().await;
+    let name = gateway.run("").await;
+    let id = OperationName::parse(&name).unwrap().id;
+    let stored = gateway.ledger.store().read(&id).await.unwrap().unwrap();
+    gateway.store.down.store(true, SeqCst);
+    let timeout = prost_types::Duration::try_from(Duration::from_millis(900)).unwrap();
+    let request = WaitOperationRequest { name, timeout: Some(timeout) };
+    let mut operations = gateway.operations();
+    let waiting = tokio::spawn(async move { operations.wait_operation(request).await });
+    while !waiting.is_finished() {
+        let record = Some(codec::encode(&stored.record));
+        let changed = Changed { id: id.to_string(), revision: stored.revision, record };
+        let changes = Changes { changes: vec![changed] }.encode_to_vec();
+        gateway.bus.publish(Message::new(subjects::CHANGES, changes)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let status = waiting.await.unwrap().unwrap_err();
     assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "STORE_UNAVAILABLE"));
 }
 
