@@ -24,6 +24,8 @@ const CENTURY: i64 = 100 * 365 * 24 * 3600 * 1000;
 /// Clients go on for a while; then everything ends, and is as it was told.
 pub(crate) async fn play(site: &Site) {
     let world = &site.world;
+    // While the store's time stands still nothing that waits for it is in time.
+    sleep(world.stands_still()).await;
     world.be_strict();
     let mut clients = Vec::new();
     for (number, name) in open(site).into_iter().enumerate() {

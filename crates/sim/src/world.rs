@@ -83,6 +83,11 @@ impl World {
         self.clock().max(latest) + STORE_IS_AHEAD
     }
 
+    /// How long the store's time hardly passes, since its clock was put back.
+    pub(crate) fn stands_still(&self) -> Duration {
+        Time::from_micros(self.latest.load(Ordering::SeqCst)).since(self.clock())
+    }
+
     /// The clock that the store has.
     fn clock(&self) -> Time {
         let passed = i64::try_from(self.now().as_micros()).unwrap_or(i64::MAX);
