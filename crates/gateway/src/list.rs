@@ -61,7 +61,6 @@ impl Api {
             filter: &filter,
             surface: &surface,
             oldest: plan.created_from,
-            is_selective: !asked.filter.trim().is_empty() || parent.is_wildcard(),
             lost: asked.return_partial_success.then(BTreeSet::new),
         };
         let after = after.or_else(|| plan.created_to.and_then(behind));
@@ -125,7 +124,6 @@ struct List<'a> {
     surface: &'a Surface,
     /// Nothing that was accepted before can match.
     oldest: Option<Time>,
-    is_selective: bool,
     /// The partitions that could not be reached, if the list may do without them.
     lost: Option<BTreeSet<u16>>,
 }
@@ -146,9 +144,13 @@ impl List<'_> {
         let mut budget = SCAN + size;
         // Records behind `after` that can't be read, so that nobody knows their place.
         let mut damaged = 0;
+        let mut has_missed = false;
         loop {
-            // One more than the page holds tells whether there is a next one.
-            let wanted = if self.is_selective { BATCH } else { size + 1 - page.operations.len() };
+            // One more than the page holds tells whether there is a next one. Where some did not
+            // match more of them may not: then fewer calls of the store matter more than records
+            // that are read in vain.
+            let missing = size + 1 - page.operations.len();
+            let wanted = if has_missed { BATCH } else { missing };
             let limit = wanted.min(BATCH).min(budget) + damaged;
             let entries = self.read(after.as_ref(), limit).await?;
             let is_end = entries.len() < limit;
@@ -172,6 +174,8 @@ impl List<'_> {
                     }
                     page.bytes += bytes;
                     page.operations.push(operation);
+                } else {
+                    has_missed = true;
                 }
                 after =
                     Some(Position { create_time: stored.record.create_time, id: stored.record.id });
