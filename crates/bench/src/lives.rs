@@ -160,7 +160,7 @@ impl Mould {
         let (claimed, claim) = self.claim(&submitted)?;
         let Stage { change, record, .. } = self.completion(&claimed, claim)?;
         let lists = Presence::ABSENT.changes(Presence::of(&record), &record);
-        Ok(Change { expected: None, lists, ..change })
+        Ok(Change { expected: None, was_due: None, lists, ..change })
     }
 
     /// What an input leads to, as the ledger would write and send it.
@@ -169,6 +169,7 @@ impl Mould {
         let (expected, old) =
             before.map(|stage| (revision(&stage.change), stage.record.clone())).unzip();
         let presence = old.as_ref().map_or(Presence::ABSENT, Presence::of);
+        let was_due = old.as_ref().map(Record::next_wake);
         let Step { record, write, effects } = step(old, input, now, &self.rules)?;
         anyhow::ensure!(write == Write::Put, "the lifecycle writes something else");
         let revision =
@@ -177,6 +178,7 @@ impl Mould {
         let change = Change {
             id: record.id.clone(),
             expected,
+            was_due,
             after: After::Record { revision, bytes, next_wake: record.next_wake() },
             create_time: record.create_time,
             lists: presence.changes(Presence::of(&record), &record),

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use longshore_proto::{internal as pb, v1::Priority};
 use prost::Message;
 
+mod brief;
+
 use crate::{
     lifecycle::{Failure, Verdict},
     names::{self, JobType, OperationId, Parent, WorkerInstance},
@@ -38,6 +40,7 @@ pub fn encode(record: &Record) -> Bytes {
 /// the beginning of the former.
 pub fn encode_both(record: &Record) -> (Bytes, Bytes) {
     let mut message = to_message(record);
+    brief::shorten(&mut message);
     let input = message.job.as_mut().and_then(|job| job.input.take());
     let mut bytes = message.encode_to_vec();
     let shorter = bytes.len();
@@ -56,10 +59,14 @@ pub fn encode_both(record: &Record) -> (Bytes, Bytes) {
 /// # Errors
 /// If the bytes are something else.
 pub fn decode(id: OperationId, bytes: Bytes) -> Result<Record, Error> {
-    from_message(id, pb::Record::decode(bytes)?)
+    let mut message = pb::Record::decode(bytes)?;
+    if !brief::complete(&mut message) {
+        return Err(Error::Missing("type_url"));
+    }
+    from_message(id, message)
 }
 
-/// The record as a message.
+/// The record as a message, all written out.
 pub fn to_message(record: &Record) -> pb::Record {
     pb::Record {
         parent: record.parent.as_str().to_owned(),
@@ -164,7 +171,7 @@ pub fn job_from_message(message: pb::Job) -> Result<Job, Error> {
 
 /// The payload as a message.
 pub fn payload_to_message(payload: Payload) -> pb::Payload {
-    pb::Payload { type_url: payload.type_url, value: payload.value }
+    pb::Payload { type_url: payload.type_url, value: payload.value, ..pb::Payload::default() }
 }
 
 /// The payload that a message holds.

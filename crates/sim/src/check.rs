@@ -15,7 +15,7 @@ use longshore_proto::{internal::event, rpc::Code};
 
 pub(crate) use self::{
     job::ordered,
-    lists::{changed as lists, name as name_of_list, of as lists_of},
+    lists::{changed as lists, is_in},
 };
 use crate::{history::Operation, world::BEGINNING};
 

@@ -74,19 +74,18 @@ async fn agrees(site: &Site) {
     for index in indexes() {
         let listed = site.store.list(&index, None, usize::MAX).await.unwrap_or_default();
         let listed: Vec<_> = listed.into_iter().flatten().collect();
-        let name = check::name_of_list(&index);
         let mut history = site.world.history();
         let expected: BTreeSet<OperationId> = history
             .operations()
             .iter()
             .filter_map(|(id, operation)| Some((id, operation.current()?)))
-            .filter(|(_, record)| check::lists_of(record).contains(&name))
+            .filter(|(_, record)| check::is_in(&index, record))
             .map(|(id, _)| id.clone())
             .collect();
         let found: BTreeSet<OperationId> =
             listed.iter().map(|stored| stored.record.id.clone()).collect();
         if let Some(id) = expected.symmetric_difference(&found).next() {
-            history.wrong(Some(id), format!("the list {name:?} should have it, or should not"));
+            history.wrong(Some(id), format!("the list {index:?} should have it, or should not"));
         }
         for stored in &listed {
             let id = &stored.record.id;
@@ -114,10 +113,14 @@ async fn agrees(site: &Site) {
 
 /// All lists that there can be.
 fn indexes() -> Vec<Index> {
-    let mut indexes = vec![Index::All, Index::AllActive];
+    let mut indexes = vec![Index::All, Index::AllActive, Index::AllEnded];
     for parent in PARENTS {
         let parent = Parent::parse(parent).unwrap_or_default();
-        indexes.extend([Index::In(parent.clone()), Index::Active(parent)]);
+        indexes.extend([
+            Index::In(parent.clone()),
+            Index::Active(parent.clone()),
+            Index::Ended(parent),
+        ]);
     }
     indexes.extend(RESOURCES.map(|name| Index::On(name.into())));
     indexes

@@ -188,6 +188,7 @@ impl Ledger {
         let (expected, record) = stored.map(|stored| (stored.revision, stored.record)).unzip();
         let was = record.as_ref().map_or(Presence::ABSENT, Presence::of);
         let before = record.as_ref().map(Before::of);
+        let was_due = record.as_ref().map(Record::next_wake);
         let Step { record, write, effects } = step(record, item.input.clone(), now, &self.rules)
             .inspect_err(|rejection| {
                 if *rejection == Rejection::Stale {
@@ -221,6 +222,7 @@ impl Ledger {
         let change = Change {
             id: item.id.clone(),
             expected,
+            was_due,
             after,
             create_time: record.create_time,
             lists: was.changes(presence, &record),

@@ -1,8 +1,8 @@
 //! Records in Redis: a single server, one watched by Sentinel, or a Cluster. Valkey too.
 //!
 //! Operations spread over partitions. All keys of a partition share a hash tag, so that a commit
-//! touches one slot of a cluster and one busy parent still spreads over all of it. The one script
-//! is `lua/commit.lua`; how keys are named is in `keys`.
+//! touches one slot of a cluster and one busy parent still spreads over all of it. What changes
+//! records is `lua/commit.lua`; how keys are named is in `keys`.
 
 mod audit;
 mod batch;
@@ -16,6 +16,8 @@ mod lasting;
 mod list;
 mod load;
 mod meta;
+mod scan;
+mod scripts;
 mod sentinel;
 mod settings;
 mod timers;
@@ -28,26 +30,23 @@ use longshore_core::{
     index::Index,
     names::{JobType, OperationId},
 };
-use redis::Script;
 
 pub use self::settings::{Durability, Settings};
 use self::{
     batch::Batches, connection::Connection, durable::Durable, gather::Gatherer, keys::Keys,
-    url::Target,
+    scripts::Scripts, url::Target,
 };
 use crate::{
     audit::{Auditable, Place, Standing, Walk},
     store::{Change, Due, Error, Loaded, Position, Store, Stored, Sweep, Verdict},
 };
 
-const COMMIT: &str = include_str!("../lua/commit.lua");
-
 /// The store over Redis.
 pub struct RedisStore {
     connection: Arc<Connection>,
     gatherer: Gatherer,
     durable: Durable,
-    commit: Script,
+    scripts: Scripts,
     keys: Keys,
 }
 
@@ -72,7 +71,7 @@ impl RedisStore {
             gatherer: Gatherer::new(Arc::clone(&connection)),
             connection,
             durable,
-            commit: Script::new(COMMIT),
+            scripts: Scripts::new(),
             keys: Keys { partitions: settings.partitions },
         };
         store.tell_wrong_types().await;
@@ -83,7 +82,7 @@ impl RedisStore {
     /// can: it is no reason to stop.
     async fn tell_wrong_types(&self) {
         let keys = |partition| {
-            [Index::All, Index::AllActive]
+            [Index::AllActive, Index::AllEnded]
                 .map(|index| self.keys.list(partition, &index))
                 .into_iter()
                 .chain([self.keys.timer(partition)])

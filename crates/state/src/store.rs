@@ -72,6 +72,9 @@ pub struct Change {
     pub id: OperationId,
     /// The revision that was loaded; `None` if there was no record.
     pub expected: Option<u64>,
+    /// The `next_wake` of the record that was loaded; `None` if there was no record. Where it is
+    /// wrong the timer is found all the same, but not as fast.
+    pub was_due: Option<Time>,
     /// What is to be there then.
     pub after: After,
     /// When the operation was accepted: its place in every list.

@@ -22,6 +22,8 @@ mod durable;
 mod embedded;
 #[path = "stores/ledger.rs"]
 mod ledger;
+#[path = "stores/packs.rs"]
+mod packs;
 #[path = "stores/redis.rs"]
 mod redis;
 #[path = "stores/sentinel.rs"]

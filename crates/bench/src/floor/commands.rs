@@ -12,7 +12,11 @@ use redis::{
 use crate::lives::PARTITIONS;
 
 /// The script that ships.
-const COMMIT: &str = include_str!("../../../state/lua/commit.lua");
+const COMMIT: &str = concat!(
+    include_str!("../../../state/lua/packs.lua"),
+    "\n",
+    include_str!("../../../state/lua/commit.lua")
+);
 
 /// A connection that knows the script.
 #[derive(Clone)]
@@ -58,24 +62,29 @@ impl Redis {
         Ok(())
     }
 
-    /// How many operations are not done.
+    /// How many operations are not done; what is packed away counts less, but for something.
     pub(crate) async fn active(&mut self) -> Result<usize> {
-        let mut pipeline = Pipeline::new();
-        for partition in 0..PARTITIONS {
-            pipeline.cmd("ZCARD").arg(list(partition, &Index::AllActive));
-        }
-        let counts: Vec<usize> = pipeline.query_async(&mut self.connection).await?;
-        Ok(counts.into_iter().sum())
+        let sets = (0..PARTITIONS).map(|partition| list(partition, &Index::AllActive));
+        let cards =
+            sets.flat_map(|set| [count("ZCARD", "", &set), count("ZCARD", "ls:packs:", &set)]);
+        self.sum(cards).await
     }
 
     /// How many operations there are.
     pub(crate) async fn all(&mut self) -> Result<usize> {
+        let sets = (0..PARTITIONS).map(timers);
+        let counts =
+            sets.flat_map(|set| [count("ZCARD", "", &set), count("GET", "ls:packed:", &set)]);
+        self.sum(counts).await
+    }
+
+    async fn sum(&mut self, commands: impl Iterator<Item = Cmd>) -> Result<usize> {
         let mut pipeline = Pipeline::new();
-        for partition in 0..PARTITIONS {
-            pipeline.cmd("ZCARD").arg(list(partition, &Index::All));
-        }
-        let counts: Vec<usize> = pipeline.query_async(&mut self.connection).await?;
-        Ok(counts.into_iter().sum())
+        commands.for_each(|command| {
+            pipeline.add_command(command);
+        });
+        let counts: Vec<Option<usize>> = pipeline.query_async(&mut self.connection).await?;
+        Ok(counts.into_iter().flatten().sum())
     }
 
     /// A line of `INFO`.
@@ -100,7 +109,7 @@ pub(crate) fn commit(change: &Change) -> Cmd {
     let lists = &change.lists;
     let mut call = redis::cmd("EVALSHA");
     call.arg(Script::new(COMMIT).get_hash()).arg(2 + lists.add.len() + lists.remove.len());
-    call.arg(record(change)).arg(format!("ls:timer:{{{partition}}}"));
+    call.arg(record(change)).arg(timers(partition));
     for index in lists.add.iter().chain(&lists.remove) {
         call.arg(list(partition, index));
     }
@@ -116,6 +125,10 @@ pub(crate) fn commit(change: &Change) -> Cmd {
         After::Nothing => call.arg("").arg(""),
     };
     call.arg(change.id.as_str()).arg(change.create_time.as_micros()).arg(lists.add.len());
+    match change.was_due {
+        Some(time) => call.arg(time.as_micros()),
+        None => call.arg(""),
+    };
     call
 }
 
@@ -123,12 +136,24 @@ fn record(change: &Change) -> String {
     format!("ls:{{{}}}:{}", change.id.partition(PARTITIONS), change.id)
 }
 
+fn count(command: &str, of: &str, set: &str) -> Cmd {
+    let mut count = redis::cmd(command);
+    count.arg([of, set].concat());
+    count
+}
+
+fn timers(partition: u16) -> String {
+    format!("ls:timer:{{{partition}}}")
+}
+
 fn list(partition: u16, index: &Index) -> String {
     match index {
         Index::In(parent) => format!("ls:{{{partition}}}:in:{parent}"),
         Index::Active(parent) => format!("ls:{{{partition}}}:active:{parent}"),
+        Index::Ended(parent) => format!("ls:{{{partition}}}:ended:{parent}"),
         Index::On(resource) => format!("ls:{{{partition}}}:on:{resource}"),
         Index::All => format!("ls:{{{partition}}}:all:"),
         Index::AllActive => format!("ls:{{{partition}}}:all:active"),
+        Index::AllEnded => format!("ls:{{{partition}}}:all:ended"),
     }
 }

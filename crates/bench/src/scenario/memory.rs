@@ -31,7 +31,7 @@ const FLAT: f64 = 1.15;
 pub(super) async fn memory_of(bench: &Bench) -> Result<Outcome> {
     let many = bench.large(1_000_000, 400);
     let few = FEW.min(many / 2);
-    let queued = queued(many.min(bench.large(200_000, 400))).await?;
+    let queued = queued(many).await?;
 
     let site = bench.real(1, &[]).await?;
     let servers = site.servers.as_ref().context("there are no servers")?;

@@ -25,7 +25,7 @@ async fn planted(scene: Scene) -> Result<()> {
     let operations = stage.client.run_all((0..8).map(Job::new), 8).await?;
     stage.check().await?;
 
-    let keys = stage.redis.cli(&["KEYS", "ls:{*}:all:"]).await;
+    let keys = stage.redis.cli(&["KEYS", "ls:{*}:all:ended"]).await;
     let list = keys.lines().next().unwrap_or_default().to_owned();
     let entry = stage.redis.cli(&["ZRANGE", &list, "0", "0", "WITHSCORES"]).await;
     let (id, created) = entry.split_once('\n').unwrap_or_default();
@@ -33,7 +33,7 @@ async fn planted(scene: Scene) -> Result<()> {
     found(&mut stage, "but should hold").await?;
     stage.redis.cli(&["ZADD", &list, created, id]).await;
 
-    let active = format!("{list}active");
+    let active = list.replace("ended", "active");
     stage.redis.cli(&["ZADD", &active, created, id]).await;
     found(&mut stage, "nothing should stand in").await?;
     stage.redis.cli(&["ZREM", &active, id]).await;
@@ -49,7 +49,7 @@ async fn planted(scene: Scene) -> Result<()> {
     stage.except.overlap.push(operation.name.clone());
     stage.check().await?;
 
-    let prefix = list.trim_end_matches("all:");
+    let prefix = list.trim_end_matches("all:ended");
     let record = format!("{prefix}{id}");
     let lost = stage.redis.cli(&["DEL", &record]).await;
     ensure!(lost == "1", "there was no {record}");

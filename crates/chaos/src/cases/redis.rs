@@ -172,7 +172,7 @@ async fn wrong_types(scene: Scene) -> Result<()> {
     ensure!(code == Some(Code::DataLoss), "a damaged record was answered by {read:?}");
 
     // What one partition shares: its timers, and its lists of all.
-    let planted = ["ls:timer:{7}", "ls:{7}:all:", "ls:{7}:all:active"];
+    let planted = ["ls:timer:{7}", "ls:{7}:all:ended", "ls:{7}:all:active"];
     for key in planted {
         if redis.cli(&["EXISTS", key]).await == "1" {
             redis.cli(&["RENAME", key, &format!("kept:{key}")]).await;

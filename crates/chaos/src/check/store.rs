@@ -59,6 +59,8 @@ async fn read(connection: &mut MultiplexedConnection, content: &mut Content) -> 
         }
     }
     keys.remove("ls:meta");
+    // What belongs to packs, but holds no members.
+    keys.retain(|key| !key.starts_with("ls:packs:") && !key.starts_with("ls:packed:"));
     for key in keys {
         let kind: String = redis::cmd("TYPE").arg(&key).query_async(connection).await?;
         match &*kind {
@@ -75,7 +77,14 @@ async fn read(connection: &mut MultiplexedConnection, content: &mut Content) -> 
                 let members: Vec<(String, f64)> = range.query_async(connection).await?;
                 #[expect(clippy::cast_possible_truncation, reason = "microseconds, exact")]
                 let members = members.into_iter().map(|(id, score)| (id, score as i64)).collect();
-                content.sets.insert(key, members);
+                // What is packed away stands in the set all the same.
+                let set = key.strip_prefix("ls:pack:").and_then(|pack| pack.split_once(':'));
+                let set = set.map_or(&*key, |(_, set)| set).to_owned();
+                let members: BTreeMap<String, i64> = members;
+                for (id, score) in members {
+                    let twice = content.sets.entry(set.clone()).or_default().insert(id, score);
+                    ensure!(twice.is_none(), "something stands twice in {set}");
+                }
             }
             // Removed since.
             "none" => {}
@@ -105,9 +114,11 @@ fn expected(
             bail!("{id} is not done: {record:?}");
         };
         ensure!(!record.deleted, "{id} is deleted and done, and still there");
-        stands(format!("ls:timer:{tag}"), done.expire_time);
-        stands(format!("ls:{tag}:all:"), created);
-        stands(format!("ls:{tag}:in:{parent}"), created);
+        let by_ttl = record.job.as_ref().map_or(0, |job| done.end_time + job.ttl);
+        let expire_time = if done.expire_time == 0 { by_ttl } else { done.expire_time };
+        stands(format!("ls:timer:{tag}"), expire_time);
+        stands(format!("ls:{tag}:all:ended"), created);
+        stands(format!("ls:{tag}:ended:{parent}"), created);
         for resource in record.job.iter().flat_map(|job| &job.works_on) {
             stands(format!("ls:{tag}:on:{resource}"), created);
         }

@@ -112,9 +112,11 @@ fn place_text(place: &Place) -> String {
     let list = match index {
         Index::In(parent) => format!("the list of `{parent}`"),
         Index::Active(parent) => format!("the active ones of `{parent}`"),
+        Index::Ended(parent) => format!("the ended ones of `{parent}`"),
         Index::On(resource) => format!("the list of what works on `{resource}`"),
         Index::All => "the list of all".to_owned(),
         Index::AllActive => "the list of all active ones".to_owned(),
+        Index::AllEnded => "the list of all ended ones".to_owned(),
     };
     format!("{list}, at {create_time}")
 }

@@ -152,6 +152,7 @@ fn removal(old: &Stored) -> Change {
     Change {
         id: old.record.id.clone(),
         expected: Some(old.revision),
+        was_due: Some(old.record.next_wake()),
         after: After::Nothing,
         create_time: old.record.create_time,
         lists: Presence::of(&old.record).changes(Presence::ABSENT, &old.record),
@@ -168,6 +169,7 @@ fn creation(stored: &Stored, now: Time) -> Change {
     Change {
         id: record.id.clone(),
         expected: None,
+        was_due: None,
         after,
         create_time: record.create_time,
         lists: Presence::ABSENT.changes(Presence::of(&record), &record),

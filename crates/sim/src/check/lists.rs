@@ -20,28 +20,33 @@ pub(crate) fn changed(before: Option<&Record>, after: Option<&Record>, change: &
 }
 
 /// The names of the lists that a record belongs to.
-pub(crate) fn of(record: &Record) -> BTreeSet<String> {
+fn of(record: &Record) -> BTreeSet<String> {
     let mut lists = BTreeSet::new();
     if record.deleted {
         return lists;
     }
-    lists.insert("all".to_owned());
-    lists.insert(format!("in {}", record.parent.as_str()));
     lists.extend(record.job.works_on.iter().map(|resource| format!("on {resource}")));
-    if !record.is_done() {
-        lists.insert("all active".to_owned());
-        lists.insert(format!("active {}", record.parent.as_str()));
-    }
+    let state = if record.is_done() { "ended" } else { "active" };
+    lists.insert(format!("all {state}"));
+    lists.insert(format!("{state} {}", record.parent.as_str()));
     lists
 }
 
-/// The name of a list.
-pub(crate) fn name(index: &Index) -> String {
+/// Whether a record is to be found in a list, kept or not.
+pub(crate) fn is_in(index: &Index, record: &Record) -> bool {
+    let lists = of(record);
+    index.parts().iter().any(|part| lists.contains(&name(part)))
+}
+
+/// The name of a list that is kept; a change can name no other.
+fn name(index: &Index) -> String {
     match index {
         Index::In(parent) => format!("in {}", parent.as_str()),
         Index::Active(parent) => format!("active {}", parent.as_str()),
+        Index::Ended(parent) => format!("ended {}", parent.as_str()),
         Index::On(resource) => format!("on {resource}"),
         Index::All => "all".to_owned(),
         Index::AllActive => "all active".to_owned(),
+        Index::AllEnded => "all ended".to_owned(),
     }
 }

@@ -81,6 +81,7 @@ pub(super) fn change(before: Option<&Stored>, after: Option<&Record>) -> Change 
     Change {
         id: record.id.clone(),
         expected: before.map(|stored| stored.revision),
+        was_due: before.map(|stored| stored.record.next_wake()),
         after: match after {
             Some(record) => After::Record {
                 revision: before.map_or(1, |stored| stored.revision + 1),

@@ -15,7 +15,8 @@ use super::{
 use crate::store::Error;
 
 const FILE: &str = "longshore.redb";
-const FORMAT: &str = "1";
+/// 2: an operation stands among those that are done or among those that are not, and nowhere else.
+const FORMAT: &str = "2";
 /// How much of the file is kept in memory, in bytes.
 const CACHE: usize = 256 << 20;
 

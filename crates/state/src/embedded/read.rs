@@ -17,6 +17,8 @@ use super::tables::{
 use crate::store::{Due, Error, Position, Stored, Sweep, decode};
 
 type Found<T> = Result<T, redb::Error>;
+/// An entry of the lists' table.
+type Entry = (redb::AccessGuard<'static, &'static [u8]>, redb::AccessGuard<'static, ()>);
 
 pub(super) fn records(
     database: &redb::Database,
@@ -45,19 +47,34 @@ pub(super) fn list(
 ) -> Found<Vec<Result<Stored, Error>>> {
     let snapshot = database.begin_read()?;
     let (lists, records) = (snapshot.open_table(LISTS)?, snapshot.open_table(RECORDS)?);
-    let begin = list_prefix(index);
-    let end = after.map_or_else(|| list_end(index), |after| list_key(index, after));
+    let mut parts = Vec::new();
+    for part in index.parts() {
+        let begin = list_prefix(&part);
+        let end = after.map_or_else(|| list_end(&part), |after| list_key(&part, after));
+        let mut places = lists.range(begin.as_slice()..end.as_slice())?.rev();
+        parts.push((next_place(&mut places, &begin)?, places, begin));
+    }
     let mut found = Vec::new();
-    for entry in lists.range(begin.as_slice()..end.as_slice())?.rev() {
-        if found.len() == limit {
-            break;
-        }
-        let (key, ()) = entry.map(|(key, value)| (key, value.value()))?;
-        if let Some(id) = id_in_list(&begin, key.value()) {
+    while found.len() < limit {
+        let latest = parts.iter_mut().max_by(|one, other| one.0.cmp(&other.0));
+        let Some((next, places, begin)) = latest else { break };
+        let Some(place) = next.take() else { break };
+        *next = next_place(places, begin)?;
+        if let Some(id) = id_in_list(&place) {
             found.extend(record(&records, &id)?);
         }
     }
     Ok(found)
+}
+
+/// The next place of a list: create time and id as they are in its keys, in whose order they are.
+fn next_place(
+    places: &mut impl Iterator<Item = Result<Entry, redb::StorageError>>,
+    prefix: &[u8],
+) -> Found<Option<Vec<u8>>> {
+    let Some(entry) = places.next() else { return Ok(None) };
+    let (key, _) = entry?;
+    Ok(key.value().get(prefix.len()..).map(<[u8]>::to_vec))
 }
 
 pub(super) fn due(database: &redb::Database, now: Time, limit: usize) -> Found<Due> {

@@ -58,6 +58,8 @@ pub(super) fn list_prefix(index: &Index) -> Vec<u8> {
         Index::On(resource) => (2, &**resource),
         Index::All => (3, ""),
         Index::AllActive => (4, ""),
+        Index::Ended(parent) => (5, parent.as_str()),
+        Index::AllEnded => (6, ""),
     };
     [&[kind][..], &(name.len() as u64).to_be_bytes(), name.as_bytes()].concat()
 }
@@ -88,20 +90,20 @@ pub(super) fn place_of(key: &[u8]) -> Option<(Index, Position)> {
     let (name, rest) = rest.split_at_checked(usize::try_from(u64::from_be_bytes(*length)).ok()?)?;
     let name = std::str::from_utf8(name).ok()?;
     let index = match (kind, name) {
-        (0, parent) => Index::In(Parent::parse(parent).ok()?),
         (1, parent) => Index::Active(Parent::parse(parent).ok()?),
         (2, resource) => Index::On(resource.into()),
-        (3, "") => Index::All,
         (4, "") => Index::AllActive,
+        (5, parent) => Index::Ended(Parent::parse(parent).ok()?),
+        (6, "") => Index::AllEnded,
         _ => return None,
     };
     let (create_time, id) = rest.split_first_chunk()?;
     Some((index, Position { create_time: time(*create_time), id: id_of(id)? }))
 }
 
-/// Whose entry in a list it is.
-pub(super) fn id_in_list(prefix: &[u8], key: &[u8]) -> Option<OperationId> {
-    id_of(key.get(prefix.len() + TIME..)?)
+/// Whose place in a list it is, given the end of its key: create time and id.
+pub(super) fn id_in_list(place: &[u8]) -> Option<OperationId> {
+    id_of(place.get(TIME..)?)
 }
 
 fn id_of(bytes: &[u8]) -> Option<OperationId> {
@@ -137,18 +139,18 @@ mod tests {
             assert!(list_key(&on(one), &place) < list_end(&on(one)));
             assert!(list_end(&on(one)) < list_prefix(&on(other)));
         }
-        assert!(list_key(&Index::All, &place) < list_end(&Index::All));
+        assert!(list_key(&Index::AllActive, &place) < list_end(&Index::AllActive));
         let parent = Parent::parse("a/b").unwrap();
         for index in [
-            Index::In(parent.clone()),
-            Index::Active(parent),
+            Index::Active(parent.clone()),
+            Index::Ended(parent),
             on("r {x}"),
-            Index::All,
             Index::AllActive,
+            Index::AllEnded,
         ] {
             let key = list_key(&index, &place);
             assert_eq!(place_of(&key), Some((index, place.clone())));
         }
-        assert!(list_end(&Index::All) < list_prefix(&Index::AllActive));
+        assert!(list_end(&Index::AllActive) < list_prefix(&Index::AllEnded));
     }
 }

@@ -1,69 +1,52 @@
 //! Records against lists against timers.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use bytes::Bytes;
 use futures::{StreamExt, future::join_all, stream};
-use longshore_core::{
-    index::{Changes, Index},
-    names::{OperationId, Parent},
-    time::Time,
-};
+use longshore_core::{names::OperationId, time::Time};
 use redis::{Cmd, Pipeline, RedisResult, Value, cmd};
 
 use super::{
     RedisStore,
     batch::scored,
-    commit,
+    commit::verdict,
     error::{self, answer, of_record, senseless},
-    keys::META,
+    keys::{META, Named, Pattern, Set},
+    scan::{self, Scan},
+    scripts::Known,
 };
 use crate::{
     audit::{Place, Sighting, Standing, Walk},
-    store::{After, Change, Error, Verdict, decode},
+    store::{Error, Verdict, decode},
 };
 
 /// How much is asked for at a time.
 const PAGE: usize = 256;
 
 pub(super) fn walk(store: &RedisStore) -> Walk<'_> {
-    let pages = stream::try_unfold(Scan::new(store), |mut scan| async move {
-        Ok(scan.next().await?.map(|sightings| (sightings, scan)))
+    let pages = stream::try_unfold(Walker::new(store), |mut walker| async move {
+        Ok(walker.next().await?.map(|sightings| (sightings, walker)))
     });
     Walk::new(pages.boxed())
 }
 
 /// Where a walk is: at some sorted set, with others waiting that the scan over the keys has found.
-struct Scan<'a> {
+struct Walker<'a> {
     store: &'a RedisStore,
-    /// The scans over keys that are to come: where, and what the keys look like.
-    nodes: VecDeque<(u16, String)>,
-    keys: Option<u64>,
+    /// The scans over keys that are to come.
+    scans: VecDeque<Scan>,
+    keys: u64,
     sets: VecDeque<(u16, Set, String)>,
-    members: Option<u64>,
+    members: u64,
 }
 
-/// What a sorted set is.
-#[derive(Clone)]
-enum Set {
-    List(Index),
-    Timers,
-}
-
-impl<'a> Scan<'a> {
+impl<'a> Walker<'a> {
     fn new(store: &'a RedisStore) -> Self {
-        let partitions = 0..store.keys.partitions;
-        // In a cluster each partition is looked for where it lies.
-        let nodes = if store.connection.is_cluster() {
-            partitions
-                .clone()
-                .map(|partition| (partition, format!("ls:{{{partition}}}:*")))
-                .collect()
-        } else {
-            [(0, "ls:*".to_owned())].into()
-        };
-        let timers = partitions.map(|it| (it, Set::Timers, store.keys.timer(it))).collect();
-        Self { store, nodes, keys: None, sets: timers, members: None }
+        let timers =
+            (0..store.keys.partitions).map(|it| (it, Set::Timers, store.keys.timer(it))).collect();
+        let scans = store.patterns(Pattern::All).into();
+        Self { store, scans, keys: 0, sets: timers, members: 0 }
     }
 
     async fn next(&mut self) -> Result<Option<Vec<Sighting>>, Error> {
@@ -72,7 +55,7 @@ impl<'a> Scan<'a> {
                 Ok(page) => page,
                 Err(error) if error.code() == Some("WRONGTYPE") => {
                     self.sets.pop_front();
-                    self.members = None;
+                    self.members = 0;
                     return Ok(Some(vec![foreign(format!("{key} is of another type"))]));
                 }
                 Err(error) => return Err(error::at("going over a list")(error)),
@@ -80,31 +63,25 @@ impl<'a> Scan<'a> {
             if next == 0 {
                 self.sets.pop_front();
             }
-            self.members = (next != 0).then_some(next);
+            self.members = next;
             let seen =
                 |(member, score): (String, i64)| self.member(partition, &set, &key, &member, score);
             return Ok(Some(members.into_iter().map(seen).collect()));
         }
-        let Some((partition, pattern)) = self.nodes.front() else { return Ok(None) };
-        let mut scan = cmd("SCAN");
-        scan.arg(self.keys.unwrap_or(0)).arg("MATCH").arg(pattern).arg("COUNT").arg(PAGE);
-        let beside = self.store.keys.timer(*partition);
-        let answer = self.store.connection.command_beside(&beside, &scan).await;
-        let (next, keys) = answer
-            .and_then(page)
-            .and_then(|(next, keys)| Ok((next, redis::from_redis_value::<Vec<String>>(keys)?)))
-            .map_err(error::at("going over all keys"))?;
+        let Some(scan) = self.scans.front() else { return Ok(None) };
+        let scanned = scan::keys(self.store, scan, self.keys, PAGE).await;
+        let (next, keys) = scanned.map_err(error::at("going over all keys"))?;
         if next == 0 {
-            self.nodes.pop_front();
+            self.scans.pop_front();
         }
-        self.keys = (next != 0).then_some(next);
+        self.keys = next;
         Ok(Some(keys.into_iter().filter_map(|key| self.key(key)).collect()))
     }
 
     async fn members(&self, key: &str) -> RedisResult<(u64, Vec<(String, i64)>)> {
         let mut scan = cmd("ZSCAN");
-        scan.arg(key).arg(self.members.unwrap_or(0)).arg("COUNT").arg(PAGE);
-        let (next, members) = page(answer(self.store.connection.command(&scan).await?)?)?;
+        scan.arg(key).arg(self.members).arg("COUNT").arg(PAGE);
+        let (next, members) = scan::page(self.store.connection.command(&scan).await?)?;
         Ok((next, scored(members)?))
     }
 
@@ -125,56 +102,24 @@ impl<'a> Scan<'a> {
 
     /// A record, if the key is one's; sets are looked at later.
     fn key(&mut self, key: String) -> Option<Sighting> {
-        let keys = self.store.keys;
-        if key == META || key.starts_with("ls:timer:{") && self.is_timers(&key) {
+        if key == META {
             return None;
         }
-        let found = split(&key).filter(|(partition, _)| *partition < keys.partitions);
-        let Some((partition, rest)) = found else {
-            return Some(foreign(format!("the key {key}")));
-        };
-        if let Some(index) = index(rest) {
-            self.sets.push_back((partition, Set::List(index), key));
-            return None;
+        match self.store.keys.named(&key) {
+            Some((_, Named::Record(id))) => Some(Sighting::Record(id)),
+            Some((partition, Named::Set(set @ Set::List(_)) | Named::Pack(set))) => {
+                self.sets.push_back((partition, set, key));
+                None
+            }
+            // Looked at before all others.
+            Some((_, Named::Set(Set::Timers) | Named::OfPacks)) => None,
+            None => Some(foreign(format!("the key {key}"))),
         }
-        match OperationId::parse(rest) {
-            Ok(id) if keys.partition(&id) == partition => Some(Sighting::Record(id)),
-            Ok(_) | Err(_) => Some(foreign(format!("the key {key}"))),
-        }
-    }
-
-    fn is_timers(&self, key: &str) -> bool {
-        (0..self.store.keys.partitions).any(|partition| self.store.keys.timer(partition) == key)
     }
 }
 
 fn foreign(what: String) -> Sighting {
     Sighting::Foreign(what)
-}
-
-/// `ls:{p}:REST`.
-fn split(key: &str) -> Option<(u16, &str)> {
-    let (partition, rest) = key.strip_prefix("ls:{")?.split_once("}:")?;
-    Some((partition.parse().ok()?, rest))
-}
-
-fn index(rest: &str) -> Option<Index> {
-    let (kind, name) = rest.split_once(':')?;
-    match (kind, name) {
-        ("in", parent) => Parent::parse(parent).ok().map(Index::In),
-        ("active", parent) => Parent::parse(parent).ok().map(Index::Active),
-        ("on", resource) => Some(Index::On(resource.into())),
-        ("all", "") => Some(Index::All),
-        ("all", "active") => Some(Index::AllActive),
-        _ => None,
-    }
-}
-
-/// What a scan answers: where to go on, and what it has found.
-fn page(answer: Value) -> RedisResult<(u64, Value)> {
-    let Value::Array(parts) = answer else { return Err(senseless()) };
-    let Ok([next, found]) = <[Value; 2]>::try_from(parts) else { return Err(senseless()) };
-    Ok((redis::from_redis_value(next)?, found))
 }
 
 /// The record's revision before and after its places: if they are the same, all is of one moment.
@@ -187,10 +132,14 @@ pub(super) async fn standing(
     let answers = join_all(batches.iter().map(async |places| {
         let asked: Vec<_> = places.iter().map(|place| &asked[*place]).collect();
         let mut pipeline = Pipeline::new();
+        let mut is_known = false;
         for (id, places) in &asked {
             pipeline.add_command(revision(store, id));
             for place in places {
-                pipeline.add_command(score(store, id, place));
+                // The first brings the script along for those behind it.
+                let known = if is_known { Known::Yes } else { Known::No };
+                is_known = true;
+                pipeline.add_command(stands(store, known, id, place));
             }
             pipeline.add_command(revision(store, id));
         }
@@ -200,7 +149,7 @@ pub(super) async fn standing(
                 let own = |(id, places): &(OperationId, Vec<Place>)| {
                     let values = values.by_ref().take(places.len() + 2).map(answer);
                     let values: RedisResult<Vec<Value>> = values.collect();
-                    let standing = values.and_then(|values| stands(places, values));
+                    let standing = values.and_then(standing_of);
                     standing.map_err(|error| of_record(id, DOING, error))
                 };
                 asked.into_iter().map(own).collect()
@@ -219,43 +168,44 @@ fn revision(store: &RedisStore, id: &OperationId) -> Cmd {
     range
 }
 
-fn score(store: &RedisStore, id: &OperationId, place: &Place) -> Cmd {
-    let partition = store.keys.partition(id);
-    let key = match place {
-        Place::Timer(_) => store.keys.timer(partition),
-        Place::List { index, .. } => store.keys.list(partition, index),
-    };
-    let mut score = cmd("ZSCORE");
-    score.arg(key).arg(id.as_str());
-    score
+fn stands(store: &RedisStore, known: Known, id: &OperationId, place: &Place) -> Cmd {
+    let (set, score) = set_of(store, id, place);
+    let mut call = store.scripts.stands.call(known);
+    call.arg(1).arg(set).arg(id.as_str()).arg(score);
+    call
 }
 
-fn stands(places: &[Place], mut values: Vec<Value>) -> RedisResult<Standing> {
+/// The key of the sorted set that a place is in, and the score there.
+fn set_of(store: &RedisStore, id: &OperationId, place: &Place) -> (String, i64) {
+    let partition = store.keys.partition(id);
+    match place {
+        Place::Timer(time) => (store.keys.timer(partition), time.as_micros()),
+        Place::List { index, create_time } => {
+            (store.keys.list(partition, index), create_time.as_micros())
+        }
+    }
+}
+
+fn standing_of(mut values: Vec<Value>) -> RedisResult<Standing> {
     let after: Vec<u8> = redis::from_redis_value(values.pop().ok_or_else(senseless)?)?;
     let mut values = values.into_iter();
     let before: Vec<u8> = redis::from_redis_value(values.next().ok_or_else(senseless)?)?;
     if before != after {
         return Ok(Standing::Changing);
     }
-    let stands = places.iter().zip(values).map(|(place, value)| {
-        let time = match place {
-            Place::Timer(time) | Place::List { create_time: time, .. } => time.as_micros(),
-        };
-        let score: Option<f64> = redis::from_redis_value(value)?;
-        // Whole numbers far below the largest.
-        Ok(score.is_some_and(|score| score as i64 == time))
-    });
+    let stands = values.map(|value| Ok(redis::from_redis_value::<i64>(value)? == 1));
     let revision = before.first_chunk().copied().map(u64::from_be_bytes);
     Ok(Standing::At { revision, stands: stands.collect::<RedisResult<_>>()? })
 }
 
-/// A commit of the very record that is there: it writes all its places anew.
+/// Writes the places of the very record that is there.
 pub(super) async fn mend(
     store: &RedisStore,
     id: &OperationId,
     revision: Option<u64>,
     strays: &[Place],
 ) -> Result<Verdict, Error> {
+    const DOING: &str = "mending an operation's places";
     let mut get = cmd("GET");
     get.arg(store.keys.record(id));
     let found = store.connection.command(&get).await;
@@ -269,25 +219,24 @@ pub(super) async fn mend(
     if found.as_ref().map(|(revision, _)| *revision) != revision {
         return Ok(Verdict::Conflict);
     }
-    let mut lists = Changes::default();
-    let (mut after, mut create_time) = (After::Nothing, Time::from_micros(0));
-    if let Some((revision, bytes)) = found {
-        let record = decode(id, revision, bytes.clone())?.record;
-        lists.add = lists_of(Place::all_of(&record));
-        create_time = record.create_time;
-        after = After::Record { revision, bytes, next_wake: record.next_wake() };
-    }
-    // One member has one score: where it has to stand it does not stand elsewhere.
-    lists.remove = lists_of(strays.iter().cloned());
-    lists.remove.retain(|index| !lists.add.contains(index));
-    let change = Change { id: id.clone(), expected: revision, after, create_time, lists };
-    commit::commit(store, &[change]).await.pop().unwrap_or(Ok(Verdict::Conflict))
-}
-
-fn lists_of(places: impl IntoIterator<Item = Place>) -> Vec<Index> {
-    let list = |place| match place {
-        Place::List { index, .. } => Some(index),
-        Place::Timer(_) => None,
+    let expected = match found {
+        Some((revision, bytes)) => Place::all_of(&decode(id, revision, bytes)?.record),
+        None => HashSet::new(),
     };
-    places.into_iter().filter_map(list).collect()
+    let places = strays.iter().chain(&expected).map(|place| set_of(store, id, place));
+    let (sets, scores): (Vec<String>, Vec<i64>) = places.unzip();
+    let mut call = store.scripts.mend.call(Known::No);
+    call.arg(2 + sets.len()).arg(store.keys.record(id));
+    call.arg(store.keys.timer(store.keys.partition(id))).arg(sets);
+    match revision {
+        Some(revision) => call.arg(&revision.to_be_bytes()),
+        None => call.arg(""),
+    };
+    call.arg(id.as_str()).arg(strays.len()).arg(scores);
+    let answers = store.durable.write(&store.gatherer, vec![call]).await;
+    let answered = answers.and_then(|answers| answers.into_iter().next().ok_or_else(senseless));
+    answered
+        .and_then(answer)
+        .and_then(|value| verdict(&value))
+        .map_err(|error| of_record(id, DOING, error))
 }

@@ -6,6 +6,7 @@ use redis::{Cmd, Pipeline, RedisResult, Value, cmd};
 use super::{
     RedisStore,
     error::{answer, senseless},
+    scripts::{Known, Script, is_unknown},
 };
 
 /// The most commands in one pipeline, so that no batch holds up all others.
@@ -98,6 +99,35 @@ impl RedisStore {
             Answers { partition, now, values: values.into_iter().map(answer).collect() }
         });
         Ok(answers.collect())
+    }
+
+    /// Runs the same script for each of some partitions that share a pipeline.
+    pub(super) async fn run(
+        &self,
+        partitions: &[u16],
+        script: &Script,
+        arguments: impl Fn(u16, &mut Cmd) + Sync,
+    ) -> RedisResult<Vec<Answers>> {
+        let call = |known, partition| {
+            let mut call = script.call(known);
+            arguments(partition, &mut call);
+            vec![call]
+        };
+        let answers = self.ask(partitions, |partition| call(Known::Yes, partition)).await?;
+        let is_missed = |answers: &Answers| answers.values.as_ref().is_err_and(is_unknown);
+        let (missed, mut answers): (Vec<_>, Vec<_>) = answers.into_iter().partition(is_missed);
+        if !missed.is_empty() {
+            let missed: Vec<u16> = missed.iter().map(|answers| answers.partition).collect();
+            answers.extend(self.ask(&missed, |partition| call(Known::No, partition)).await?);
+        }
+        Ok(answers)
+    }
+}
+
+impl Answers {
+    /// The answer to the only command.
+    pub(super) fn only(self) -> RedisResult<Value> {
+        self.values?.into_iter().next().ok_or_else(senseless)
     }
 }
 

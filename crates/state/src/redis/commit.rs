@@ -6,8 +6,13 @@ use redis::{Cmd, RedisResult, Value};
 use super::{
     RedisStore,
     error::{answer, of_record, senseless},
+    scripts::{Known, is_unknown},
 };
 use crate::store::{After, Change, Error, Verdict};
+
+/// After one of so many commits it is looked whether its sets have become long, by chance and so
+/// without counting: those of one partition come from many processes.
+const PACKING: u32 = 64;
 
 pub(super) async fn commit(store: &RedisStore, changes: &[Change]) -> Vec<Result<Verdict, Error>> {
     let batches = store.batches(changes.iter().map(|change| &change.id));
@@ -25,68 +30,60 @@ pub(super) async fn commit(store: &RedisStore, changes: &[Change]) -> Vec<Result
 }
 
 async fn commit_batch(store: &RedisStore, changes: &[&Change]) -> Vec<RedisResult<Verdict>> {
-    let calls = changes.iter().map(|change| call(store, change, Script::Known)).collect();
-    let mut verdicts = run(store, calls).await;
+    let mut calls: Vec<Cmd> =
+        changes.iter().map(|change| call(store, change, Known::Yes)).collect();
+    let packed = changes.iter().filter(|_| fastrand::u32(..PACKING) == 0);
+    calls.extend(packed.map(|change| pack(store, change)));
+    let mut answers = run(store, calls).await;
+    for failed in answers.split_off(changes.len()).into_iter().filter_map(Result::err) {
+        // It costs nothing but memory, and others will try.
+        tracing::debug!(error = &failed as &dyn std::error::Error, "long lists were not packed");
+    }
+    let mut verdicts: Vec<RedisResult<Verdict>> =
+        answers.into_iter().map(|answer| answer.and_then(|value| verdict(&value))).collect();
     let missed: Vec<usize> = (0..changes.len())
-        .filter(|place| verdicts[*place].as_ref().is_err_and(is_unknown_script))
+        .filter(|place| verdicts[*place].as_ref().is_err_and(is_unknown))
         .collect();
     if missed.is_empty() {
         return verdicts;
     }
-    // Redis forgets scripts when it restarts, and a new master has none. The first call brings
-    // the script along, the others come behind it in the same pipeline.
-    let script = |nth| if nth == 0 { Script::New } else { Script::Known };
+    // The first call brings the script along, the others come behind it in the same pipeline.
+    let known = |nth| if nth == 0 { Known::No } else { Known::Yes };
     let calls = missed
         .iter()
         .enumerate()
-        .map(|(nth, place)| call(store, changes[*place], script(nth)))
+        .map(|(nth, place)| call(store, changes[*place], known(nth)))
         .collect();
-    for (place, verdict) in missed.into_iter().zip(run(store, calls).await) {
-        verdicts[place] = verdict;
+    for (place, answer) in missed.into_iter().zip(run(store, calls).await) {
+        verdicts[place] = answer.and_then(|value| verdict(&value));
     }
     verdicts
 }
 
-async fn run(store: &RedisStore, calls: Vec<Cmd>) -> Vec<RedisResult<Verdict>> {
+/// One answer for each call.
+async fn run(store: &RedisStore, calls: Vec<Cmd>) -> Vec<RedisResult<Value>> {
     let count = calls.len();
     match store.durable.write(&store.gatherer, calls).await {
-        Ok(values) => values.into_iter().map(verdict).collect(),
+        Ok(values) => values.into_iter().map(answer).collect(),
         Err(error) => (0..count).map(|_| Err(error.clone())).collect(),
     }
 }
 
-fn verdict(value: Value) -> RedisResult<Verdict> {
-    match answer(value)? {
+/// What a script that writes if the record is as it was loaded has answered.
+pub(super) fn verdict(value: &Value) -> RedisResult<Verdict> {
+    match value {
         Value::Int(1) => Ok(Verdict::Committed),
         Value::Int(0) => Ok(Verdict::Conflict),
         _ => Err(senseless()),
     }
 }
 
-fn is_unknown_script(error: &redis::RedisError) -> bool {
-    error.code() == Some("NOSCRIPT")
-}
-
-/// Whether Redis is taken to know the script.
-#[derive(Clone, Copy)]
-enum Script {
-    Known,
-    New,
-}
-
 /// The call of `lua/commit.lua` for a change.
-fn call(store: &RedisStore, change: &Change, script: Script) -> Cmd {
+fn call(store: &RedisStore, change: &Change, known: Known) -> Cmd {
     let keys = store.keys;
     let partition = keys.partition(&change.id);
     let lists = &change.lists;
-    let mut call = match script {
-        Script::Known => redis::cmd("EVALSHA"),
-        Script::New => redis::cmd("EVAL"),
-    };
-    match script {
-        Script::Known => call.arg(store.commit.get_hash()),
-        Script::New => call.arg(super::COMMIT),
-    };
+    let mut call = store.scripts.commit.call(known);
     call.arg(2 + lists.add.len() + lists.remove.len());
     call.arg(keys.record(&change.id)).arg(keys.timer(partition));
     for index in lists.add.iter().chain(&lists.remove) {
@@ -104,5 +101,22 @@ fn call(store: &RedisStore, change: &Change, script: Script) -> Cmd {
         After::Nothing => call.arg("").arg(""),
     };
     call.arg(change.id.as_str()).arg(change.create_time.as_micros()).arg(lists.add.len());
+    match change.was_due {
+        Some(time) => call.arg(time.as_micros()),
+        None => call.arg(""),
+    };
+    call
+}
+
+/// The call of `lua/pack.lua` for the sets that a change has made longer. It is rare, so that it
+/// brings the script along.
+fn pack(store: &RedisStore, change: &Change) -> Cmd {
+    let keys = store.keys;
+    let partition = keys.partition(&change.id);
+    let mut call = store.scripts.pack.call(Known::No);
+    call.arg(1 + change.lists.add.len()).arg(keys.timer(partition));
+    for index in &change.lists.add {
+        call.arg(keys.list(partition, index));
+    }
     call
 }

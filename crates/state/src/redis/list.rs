@@ -1,16 +1,17 @@
-//! Lists: a merge of each partition's sorted set.
+//! Lists: a merge of each partition's sorted sets.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use futures::future::{join_all, try_join_all};
 use longshore_core::{index::Index, names::OperationId, record::Record, time::Time};
-use redis::{Cmd, RedisResult, cmd};
+use redis::{Cmd, RedisResult, Value};
 use tokio::time::timeout;
 
 use super::{
     RedisStore,
     batch::{Answers, scored},
-    error, load,
+    error::{self, senseless},
+    load,
 };
 use crate::store::{Error, Position, Stored};
 
@@ -91,20 +92,22 @@ impl Walk<'_> {
         }
     }
 
-    /// What each partition says that is asked; those that fail are lost.
+    /// What the script says of each partition; those that fail are lost.
     async fn ask(
         &mut self,
-        commands: impl Fn(u16) -> Vec<Cmd> + Sync,
+        arguments: impl Fn(u16, &mut Cmd) + Sync,
     ) -> Result<Vec<Answers>, Error> {
+        let (store, script) = (self.store, &self.store.scripts.list);
         let wanted = (0..self.store.keys.partitions)
             .filter(|partition| self.lost.as_ref().is_none_or(|lost| !lost.contains(partition)));
         let lanes = self.store.lanes(wanted);
         if self.lost.is_none() {
-            let answers = lanes.iter().map(|lane| self.store.ask(lane, &commands));
+            let answers = lanes.iter().map(|lane| store.run(lane, script, &arguments));
             let answers = try_join_all(answers).await.map_err(error::at(DOING))?;
             return Ok(answers.into_iter().flatten().collect());
         }
-        let answers = lanes.iter().map(|lane| timeout(PATIENCE, self.store.ask(lane, &commands)));
+        let answers =
+            lanes.iter().map(|lane| timeout(PATIENCE, store.run(lane, script, &arguments)));
         let mut found = Vec::new();
         for (lane, answer) in lanes.iter().zip(join_all(answers).await) {
             match answer {
@@ -132,9 +135,11 @@ fn stands_in(index: &Index, record: &Record) -> bool {
     let there = match index {
         Index::In(parent) => record.parent == *parent,
         Index::Active(parent) => record.parent == *parent && !record.is_done(),
+        Index::Ended(parent) => record.parent == *parent && record.is_done(),
         Index::On(resource) => record.job.works_on.iter().any(|name| name.as_str() == &**resource),
         Index::All => true,
         Index::AllActive => !record.is_done(),
+        Index::AllEnded => record.is_done(),
     };
     there && !record.deleted
 }
@@ -151,9 +156,21 @@ impl Walk<'_> {
         // Ids spread evenly, so that a partition rarely holds more of a page than twice its share.
         let partitions = usize::from(self.store.keys.partitions);
         let share = limit.min(2 * limit.div_ceil(partitions) + 4);
-        let (keys, index) = (self.store.keys, self.index);
-        let answers =
-            self.ask(|partition| ranges(&keys.list(partition, index), after, share)).await?;
+        let (keys, parts) = (self.store.keys, self.index.parts());
+        let arguments = |partition, call: &mut Cmd| {
+            call.arg(parts.len());
+            for part in &parts {
+                call.arg(keys.list(partition, part));
+            }
+            // All of the same microsecond are read, whichever are behind the place: they are no more
+            // than were accepted in one batch, and the place is exact whatever comes and goes.
+            match after {
+                Some(after) => call.arg(after.create_time.as_micros()),
+                None => call.arg(""),
+            };
+            call.arg(share);
+        };
+        let answers = self.ask(arguments).await?;
         merge(answers, after, limit, share).map_err(error::at(DOING))
     }
 }
@@ -166,22 +183,22 @@ fn merge(
     share: usize,
 ) -> RedisResult<Page> {
     let mut places = Vec::new();
-    // Where ranges were cut: their partitions may hold more behind it.
+    // Where runs were cut: their lists may hold more behind it.
     let mut cuts = Vec::new();
     for answers in answers {
-        let mut own = Vec::new();
-        let mut last_range = 0;
-        for value in answers.values? {
-            let members = scored(value)?;
-            last_range = members.len();
-            own.extend(members.into_iter().filter_map(|(member, score)| place(&member, score)));
+        let Value::Array(runs) = answers.only()? else { return Err(senseless()) };
+        for (nth, run) in runs.into_iter().enumerate() {
+            let members = scored(run)?;
+            let is_cut = nth % 2 == 1 && members.len() == share;
+            let known = places.len();
+            places.extend(members.into_iter().filter_map(|(member, score)| place(&member, score)));
+            if is_cut {
+                cuts.extend(places[known..].last().cloned());
+            }
         }
-        if last_range == share {
-            cuts.extend(own.last().cloned());
-        }
-        places.extend(own);
     }
     places.sort_unstable_by(order);
+    places.dedup();
     // All known up to the first cut, and nothing before the place.
     let first_cut = cuts.into_iter().min_by(order);
     places.retain(|place| {
@@ -201,26 +218,4 @@ fn order(one: &Position, other: &Position) -> std::cmp::Ordering {
 fn place(member: &str, score: i64) -> Option<Position> {
     let id = OperationId::parse(member).ok()?;
     Some(Position { create_time: Time::from_micros(score), id })
-}
-
-/// The ranges of a list that hold what is behind `after`, the last one cut at `share`.
-fn ranges(key: &str, after: Option<&Position>, share: usize) -> Vec<Cmd> {
-    let Some(after) = after else { return vec![range(key, "+inf", "-inf", Some(share))] };
-    let time = after.create_time.as_micros();
-    // All of the same microsecond: no more than were accepted in one batch. Reading them whole
-    // makes the place exact, whatever came and went in between.
-    vec![
-        range(key, &time.to_string(), &time.to_string(), None),
-        range(key, &format!("({time}"), "-inf", Some(share)),
-    ]
-}
-
-fn range(key: &str, from: &str, to: &str, limit: Option<usize>) -> Cmd {
-    let mut range = cmd("ZRANGE");
-    range.arg(key).arg(from).arg(to).arg("BYSCORE").arg("REV");
-    if let Some(limit) = limit {
-        range.arg("LIMIT").arg(0).arg(limit);
-    }
-    range.arg("WITHSCORES");
-    range
 }

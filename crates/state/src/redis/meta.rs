@@ -9,6 +9,9 @@ use super::{connection::Connection, durable::Durable, error, gather::Gatherer, k
 use crate::store::Error;
 
 const PARTITIONS: &str = "partitions";
+/// How lists and timers lie. An earlier version, which knows nothing of layouts, takes the field
+/// above for no number and does not start.
+const LAYOUT: &str = "in layout 2";
 /// What the fields of paused job types begin with.
 const PAUSED: &str = "paused:";
 
@@ -22,20 +25,26 @@ pub(super) async fn settle_partitions(
     if found.is_none() {
         // Only if it is missing: a full Redis, which can still be read, refuses any write.
         let mut set = cmd("HSETNX");
-        set.arg(META).arg(PARTITIONS).arg(partitions);
+        set.arg(META).arg(PARTITIONS).arg(format!("{partitions} {LAYOUT}"));
         connection.command(&set).await.map_err(&failed)?;
         found = partitions_of(connection).await.map_err(&failed)?;
     }
     match found {
-        Some(found) if found == i64::from(partitions) => Ok(()),
-        Some(found) => Err(Error::Misconfigured(format!(
-            "it was first used with {found} partitions, which can't be changed to {partitions}"
-        ))),
+        Some(found) => match found.split_once(' ') {
+            Some((count, LAYOUT)) if count == partitions.to_string() => Ok(()),
+            Some((count, LAYOUT)) => Err(Error::Misconfigured(format!(
+                "it was first used with {count} partitions, which can't be changed to {partitions}"
+            ))),
+            _ => Err(Error::Misconfigured(format!(
+                "its lists lie as another version has them (`{found}`, not `{partitions} {LAYOUT}`): \
+                 back it up with that version, and restore it into an empty Redis with this one"
+            ))),
+        },
         None => Err(Error::Misconfigured(format!("{META} does not keep the number of partitions"))),
     }
 }
 
-async fn partitions_of(connection: &Connection) -> redis::RedisResult<Option<i64>> {
+async fn partitions_of(connection: &Connection) -> redis::RedisResult<Option<String>> {
     let mut get = cmd("HGET");
     get.arg(META).arg(PARTITIONS);
     Ok(redis::from_redis_value(connection.command(&get).await?)?)

@@ -1,15 +1,20 @@
 //! Which operations' time has come.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    time::Duration,
+};
 
 use futures::future::{join_all, try_join_all};
 use longshore_core::{names::OperationId, time::Time};
-use redis::{RedisResult, Value, cmd, from_redis_value};
+use redis::{Cmd, RedisResult, cmd, from_redis_value};
 
 use super::{
     RedisStore,
     batch::{Answers, scored},
-    error::{self, answer, senseless},
+    error::{self, senseless},
+    keys::Pattern,
+    scan,
 };
 use crate::store::{Due, Error, Sweep};
 
@@ -36,13 +41,20 @@ pub(super) async fn due(store: &RedisStore, limit: usize) -> Result<Due, Error> 
 pub(super) async fn size(store: &RedisStore) -> Result<u64, Error> {
     let lanes = store.lanes(0..store.keys.partitions);
     let answers = try_join_all(lanes.iter().map(|lane| {
-        store.ask(lane, |partition| vec![cmd("ZCARD").arg(store.keys.timer(partition)).take()])
+        store.ask(lane, |partition| {
+            let timers = store.keys.timer(partition);
+            let packed = store.keys.packed(&timers);
+            vec![cmd("ZCARD").arg(timers).take(), cmd("GET").arg(packed).take()]
+        })
     }));
     let counted = |lanes: Vec<Vec<Answers>>| -> RedisResult<u64> {
         let mut records = 0;
         for answers in lanes.into_iter().flatten() {
-            let value = answers.values?.into_iter().next().ok_or_else(senseless)?;
-            records += from_redis_value::<u64>(value)?;
+            let Ok([set, packed]) = <[_; 2]>::try_from(answers.values?) else {
+                return Err(senseless());
+            };
+            records += from_redis_value::<u64>(set)?;
+            records += from_redis_value::<Option<u64>>(packed)?.unwrap_or(0);
         }
         Ok(records)
     };
@@ -61,10 +73,8 @@ struct Head {
 async fn heads(store: &RedisStore) -> RedisResult<(Vec<Head>, bool)> {
     let lanes = store.lanes(0..store.keys.partitions);
     let answers = join_all(lanes.iter().map(|lane| {
-        store.ask(lane, |partition| {
-            let mut first = cmd("ZRANGE");
-            first.arg(store.keys.timer(partition)).arg(0).arg(0).arg("WITHSCORES");
-            vec![first]
+        store.run(lane, &store.scripts.due, |partition, call| {
+            call.arg(1).arg(store.keys.timer(partition)).arg("+inf").arg(1);
         })
     }));
     let (mut heads, mut asked, mut failure) = (Vec::new(), false, None);
@@ -97,10 +107,9 @@ async fn heads(store: &RedisStore) -> RedisResult<(Vec<Head>, bool)> {
 }
 
 fn first_timer(answers: Answers) -> RedisResult<Option<Head>> {
-    let Answers { partition, now, values } = answers;
-    let value = values?.into_iter().next().ok_or_else(senseless)?;
-    let first = scored(value)?.into_iter().next();
-    Ok(first.map(|(_, score)| Head { partition, now, first: Time::from_micros(score) }))
+    let (partition, now) = (answers.partition, answers.now);
+    let first = scored(answers.only()?)?.into_iter().map(|(_, score)| score).min();
+    Ok(first.map(|first| Head { partition, now, first: Time::from_micros(first) }))
 }
 
 async fn found(
@@ -110,23 +119,18 @@ async fn found(
 ) -> RedisResult<Vec<VecDeque<OperationId>>> {
     let lanes = store.lanes(late.iter().map(|head| head.partition));
     let answers = join_all(lanes.iter().map(|lane| {
-        store.ask(lane, |partition| {
+        store.run(lane, &store.scripts.due, |partition, call: &mut Cmd| {
             let now = late
                 .iter()
                 .find(|head| head.partition == partition)
                 .map_or(0, |head| head.now.as_micros());
-            let mut range = cmd("ZRANGE");
-            range.arg(store.keys.timer(partition)).arg("-inf").arg(now).arg("BYSCORE");
-            range.arg("LIMIT").arg(0).arg(limit);
-            vec![range]
+            call.arg(1).arg(store.keys.timer(partition)).arg(now).arg(limit);
         })
     }));
     let mut found = Vec::new();
     for answers in answers.await {
         for answers in answers? {
-            for value in answers.values? {
-                found.push(ids(redis::from_redis_value(value)?).collect());
-            }
+            found.push(earliest(scored(answers.only()?)?));
         }
     }
     Ok(found)
@@ -147,71 +151,49 @@ fn in_turns(mut found: Vec<VecDeque<OperationId>>, limit: usize) -> Vec<Operatio
     ids
 }
 
-/// What is no id was not put there by us.
-fn ids(members: Vec<String>) -> impl Iterator<Item = OperationId> {
-    members.into_iter().filter_map(|member| OperationId::parse(&member).ok())
+/// The operations by their timers, each once.
+fn earliest(mut timers: Vec<(String, i64)>) -> VecDeque<OperationId> {
+    timers.sort_unstable_by_key(|(_, time)| *time);
+    let mut seen = HashSet::new();
+    // What is no id was not put there by us.
+    let ids = timers.iter().filter_map(|(member, _)| OperationId::parse(member).ok());
+    ids.filter(|id| seen.insert(id.clone())).collect()
 }
 
-/// Scans the timers of one partition after the other. `ZSCAN` sees whatever stays in the set all
-/// along, even if its time changes meanwhile.
+/// Scans the keys of records: each has a timer, and stays at its place when the timer moves.
 pub(super) async fn sweep(
     store: &RedisStore,
     from: &Sweep,
     limit: usize,
 ) -> Result<(Vec<OperationId>, Option<Sweep>), Error> {
-    let (mut partition, mut cursor) = place(from);
+    let patterns = store.patterns(Pattern::Records);
+    let (mut nth, mut cursor) = place(from);
     let mut found = Vec::new();
-    while partition < store.keys.partitions {
+    while let Some(pattern) = patterns.get(usize::from(nth)) {
         if found.len() >= limit {
-            return Ok((found, Some(sweep_from(partition, cursor))));
+            return Ok((found, Some(sweep_from(nth, cursor))));
         }
-        let count = limit - found.len();
-        let (next, members) = match scan(store, partition, cursor, count).await {
-            Ok(scanned) => scanned,
-            // It would stand in the way for ever, of all that come behind it too.
-            Err(error) if error.code() == Some("WRONGTYPE") => {
-                tracing::error!(
-                    key = store.keys.timer(partition),
-                    "a key in Redis is of another type"
-                );
-                (0, Vec::new())
-            }
-            Err(error) => return Err(error::at("sweeping over timers")(error)),
-        };
-        found.extend(ids(members));
+        let scanned = scan::keys(store, pattern, cursor, limit - found.len()).await;
+        let (next, keys) = scanned.map_err(error::at("sweeping over records"))?;
+        found.extend(keys.iter().filter_map(|key| store.keys.id_of(key)));
         cursor = next;
         if cursor == 0 {
-            partition += 1;
+            nth += 1;
         }
     }
     Ok((found, None))
 }
 
-async fn scan(
-    store: &RedisStore,
-    partition: u16,
-    cursor: u64,
-    count: usize,
-) -> RedisResult<(u64, Vec<String>)> {
-    let mut scan = cmd("ZSCAN");
-    scan.arg(store.keys.timer(partition)).arg(cursor).arg("COUNT").arg(count);
-    let answer = answer(store.connection.command(&scan).await?)?;
-    let Value::Array(parts) = answer else { return Err(senseless()) };
-    let Ok([cursor, members]) = <[Value; 2]>::try_from(parts) else { return Err(senseless()) };
-    let members = scored(members)?.into_iter().map(|(member, _)| member).collect();
-    Ok((redis::from_redis_value(cursor)?, members))
-}
-
 fn place(sweep: &Sweep) -> (u16, u64) {
     match sweep.0.split_first_chunk::<2>() {
-        Some((partition, cursor)) => (
-            u16::from_be_bytes(*partition),
+        Some((nth, cursor)) => (
+            u16::from_be_bytes(*nth),
             cursor.first_chunk().map_or(0, |cursor| u64::from_be_bytes(*cursor)),
         ),
         None => (0, 0),
     }
 }
 
-fn sweep_from(partition: u16, cursor: u64) -> Sweep {
-    Sweep([&partition.to_be_bytes()[..], &cursor.to_be_bytes()[..]].concat())
+fn sweep_from(nth: u16, cursor: u64) -> Sweep {
+    Sweep([&nth.to_be_bytes()[..], &cursor.to_be_bytes()[..]].concat())
 }

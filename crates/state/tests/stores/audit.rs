@@ -95,6 +95,7 @@ fn change(before: Option<&Record>, after: Option<&Record>, revision: u64) -> Cha
     Change {
         id: record.id.clone(),
         expected: before.map(|_| revision),
+        was_due: before.map(Record::next_wake),
         after: after.map_or(After::Nothing, |record| After::Record {
             revision: revision + 1,
             bytes: codec::encode(record),
@@ -143,7 +144,7 @@ async fn what_is_missing_and_what_is_stray_is_told_and_mended(store: &dyn Audita
     let (id, create_time) = (one.id.clone(), one.create_time);
     let other = Index::Active(Parent::parse("elsewhere").unwrap());
     let mut wrong = change(None, Some(&one), 0);
-    wrong.lists.add.retain(|index| *index != Index::All);
+    wrong.lists.add.retain(|index| *index != Index::AllActive);
     wrong.lists.add.push(other.clone());
     let late = Time::from_micros(9_900_000_000_000_000);
     if let After::Record { next_wake, .. } = &mut wrong.after {
@@ -151,7 +152,7 @@ async fn what_is_missing_and_what_is_stray_is_told_and_mended(store: &dyn Audita
     }
     commit(store, wrong).await;
     commit(store, change(None, Some(&gone), 0)).await;
-    let left = Index::In(gone.parent.clone());
+    let left = Index::Active(gone.parent.clone());
     let mut wrong = change(Some(&gone), None, 1);
     wrong.lists.remove.retain(|index| *index != left);
     commit(store, wrong).await;
@@ -160,7 +161,7 @@ async fn what_is_missing_and_what_is_stray_is_told_and_mended(store: &dyn Audita
     let missing = |place| Difference::Missing { id: id.clone(), place };
     let stray = |id: &OperationId, place| Difference::Stray { id: id.clone(), place };
     let expected = [
-        missing(list(Index::All, create_time)),
+        missing(list(Index::AllActive, create_time)),
         missing(Place::Timer(one.next_wake())),
         stray(&id, list(other, create_time)),
         stray(&id, Place::Timer(late)),
@@ -192,8 +193,8 @@ async fn whatever_is_wrong_is_right_after_a_repair(store: &dyn Auditable) {
     let all: Vec<Index> = ["", "a", "b/c", "d"]
         .iter()
         .map(|parent| Parent::parse(parent).unwrap())
-        .flat_map(|parent| [Index::In(parent.clone()), Index::Active(parent)])
-        .chain([Index::All, Index::AllActive, Index::On("things/0 {x}:y".into())])
+        .flat_map(|parent| [Index::Active(parent.clone()), Index::Ended(parent)])
+        .chain([Index::AllActive, Index::AllEnded, Index::On("things/0 {x}:y".into())])
         .collect();
     let any = |count| -> Vec<Index> {
         (0..fastrand::usize(..count)).map(|_| fastrand::choice(&all).unwrap().clone()).collect()
@@ -267,7 +268,7 @@ async fn what_nobody_can_mend_is_told_and_left() {
     server.cli(&["LPUSH", &key(&list), "1"]).await;
     server.cli(&["SET", "ls:{99}:x", "1"]).await;
     server.cli(&["SET", "ls:what", "1"]).await;
-    server.cli(&["SET", "ls:{3}:in:a", "1"]).await;
+    server.cli(&["SET", "ls:{3}:active:a", "1"]).await;
     server.cli(&["ZADD", "ls:timer:{0}", "1", "no id!"]).await;
     server.cli(&["SET", "others", "1"]).await;
     let (summary, told) = look(&store, Repair::Yes).await;

@@ -42,13 +42,14 @@ fn creation() -> Change {
     Change {
         id: record.id.clone(),
         expected: None,
+        was_due: None,
         after: After::Record {
             revision: 1,
             bytes: codec::encode(&record),
             next_wake: record.next_wake(),
         },
         create_time: record.create_time,
-        lists: Changes { add: vec![Index::In(record.parent)], remove: Vec::new() },
+        lists: Changes { add: vec![Index::Active(record.parent)], remove: Vec::new() },
     }
 }
 

@@ -46,13 +46,14 @@ fn creation(record: &Record) -> Change {
     Change {
         id: record.id.clone(),
         expected: None,
+        was_due: None,
         after: After::Record {
             revision: 1,
             bytes: longshore_core::codec::encode(record),
             next_wake: record.next_wake(),
         },
         create_time: record.create_time,
-        lists: Changes { add: vec![Index::In(record.parent.clone())], remove: Vec::new() },
+        lists: Changes { add: vec![Index::Active(record.parent.clone())], remove: Vec::new() },
     }
 }
 
@@ -171,7 +172,7 @@ async fn a_damaged_record_harms_no_other() {
 #[tokio::test]
 async fn a_key_of_another_type_stops_no_other_partition() {
     let (store, server) = single().await;
-    for key in ["ls:timer:{3}", "ls:{3}:all:", "ls:{3}:in:tests/stores"] {
+    for key in ["ls:timer:{3}", "ls:{3}:all:ended", "ls:{3}:active:tests/stores"] {
         server.cli(&["SET", key, "planted"]).await;
     }
     let (mut there, mut harmed) = (Vec::new(), 0);
@@ -269,6 +270,21 @@ async fn the_number_of_partitions_is_fixed() {
     }
 }
 
+/// Lists of an earlier version would be taken for empty.
+#[tokio::test]
+async fn a_store_of_an_earlier_layout_is_refused() {
+    let server = RedisServer::start().await;
+    server.cli(&["HSET", "ls:meta", "partitions", "16"]).await;
+    let error = refusal(&settings(&server)).await;
+    let Error::Misconfigured(message) = error else { panic!("{error}") };
+    assert!(message.contains("back it up"), "{message}");
+    // Nor does an earlier version, which reads a number, take this one's for its own.
+    server.cli(&["DEL", "ls:meta"]).await;
+    connect(&server).await;
+    let partitions = server.cli(&["HGET", "ls:meta", "partitions"]).await;
+    assert!(partitions.starts_with("16 ") && partitions.parse::<i64>().is_err(), "{partitions}");
+}
+
 #[tokio::test]
 async fn a_server_that_evicts_is_refused() {
     let server = RedisServer::start_with(&["--maxmemory-policy", "allkeys-lru"]).await;
@@ -295,9 +311,30 @@ async fn a_password_is_used_and_never_told() {
 #[tokio::test]
 async fn a_user_needs_few_permissions() {
     let server = RedisServer::start().await;
-    let commands =
-        ["+get", "+set", "+getrange", "+del", "+hget", "+hset", "+hsetnx", "+zadd", "+zrem"];
-    let more = ["+zrange", "+zscan", "+time", "+eval", "+evalsha", "+client", "~ls:*"];
+    let commands = [
+        "+get",
+        "+set",
+        "+getrange",
+        "+del",
+        "+hget",
+        "+hset",
+        "+hsetnx",
+        "+zadd",
+        "+zrem",
+        "+zcard",
+    ];
+    let more = [
+        "+zrange",
+        "+scan",
+        "+exists",
+        "+zremrangebyrank",
+        "+incrby",
+        "+time",
+        "+eval",
+        "+evalsha",
+        "+client",
+        "~ls:*",
+    ];
     let user = ["ACL", "SETUSER", "joe", "on", ">secret"];
     server.cli(&[&user[..], &commands, &more].concat()).await;
     let url = format!("redis://joe:secret@127.0.0.1:{}", server.port());

@@ -193,11 +193,12 @@ fn lists_follow(before: Option<&Record>, step: &Step, context: &dyn Fn() -> Stri
             return HashSet::new();
         };
         let parent = record.parent.clone();
-        let mut lists = HashSet::from([Index::All, Index::In(parent.clone())]);
+        let mut lists: HashSet<Index> = if record.is_done() {
+            [Index::AllEnded, Index::Ended(parent)].into()
+        } else {
+            [Index::AllActive, Index::Active(parent)].into()
+        };
         lists.extend(record.job.works_on.iter().map(|name| Index::On(name.as_str().into())));
-        if !record.is_done() {
-            lists.extend([Index::AllActive, Index::Active(parent)]);
-        }
         lists
     };
     let after = (step.write != Write::Remove).then_some(&step.record);

@@ -6,6 +6,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 use longshore_core::codec;
 use longshore_state::store::Stored;
+use prost::Message;
 use sha2::{Digest, Sha256};
 
 use super::{End, Entry, Head, Line, VERSION};
@@ -29,7 +30,9 @@ impl<W: Write> Writer<W> {
     /// Writes a record.
     pub(in super::super) fn add(&mut self, stored: &Stored) -> io::Result<()> {
         self.records += 1;
-        let record = BASE64_STANDARD.encode(codec::encode(&stored.record));
+        // Written out, as any version can read it.
+        let record = codec::to_message(&stored.record).encode_to_vec();
+        let record = BASE64_STANDARD.encode(record);
         let id = stored.record.id.to_string();
         self.line(&Line::Record(Entry { id, revision: stored.revision, record }))
     }
