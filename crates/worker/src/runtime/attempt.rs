@@ -10,7 +10,7 @@ use longshore_core::{
     time::span,
 };
 use longshore_proto::{
-    internal::{Grant, event},
+    internal::{Event, Grant, event},
     rpc::Code,
 };
 use tokio::{
@@ -71,7 +71,7 @@ pub(super) async fn run(
                 JobError::new(Code::Internal, format!("the worker can't read the job: {error}"));
             let reporter =
                 Reporter { shared, id, attempt, claim, trace: record::TraceContext::default() };
-            reporter.outcome(&mut tenure, report::failed(error)).await;
+            reporter.outcome(&mut tenure, None, report::failed(error)).await;
             return;
         }
     };
@@ -83,12 +83,14 @@ pub(super) async fn run(
     let context = Context::new(name, Arc::new(what), attempt, grant.failures, trace.clone());
     let reporter = Reporter { shared, id, attempt, claim, trace };
     async {
-        let outcome = perform(&reporter, &job, &context, &mut tenure).await;
-        let ended = ended(outcome.as_ref(), context.stop_reason());
+        let performed = perform(&reporter, &job, &context, &mut tenure).await;
+        let outcome = performed.as_ref().map(|(outcome, _)| outcome);
+        let ended = ended(outcome, context.stop_reason());
         telemetry::metrics().attempt_ended(job.job_type.as_str(), ended);
-        if let Some(outcome) = outcome {
+        if let Some((outcome, last)) = performed {
             let report = tracing::debug_span!("report", otel.kind = "producer");
-            reporter.outcome(&mut tenure, event(outcome, &context)).instrument(report).await;
+            let outcome = event(outcome, &context);
+            reporter.outcome(&mut tenure, last, outcome).instrument(report).await;
         }
     }
     .instrument(span)
@@ -106,16 +108,17 @@ fn read(
     Ok((OperationName { parent: Parent::parse(parent)?, id }, job))
 }
 
-/// Runs the handler; `None` if the attempt is lost and nobody is to be told how it ended.
+/// Runs the handler and returns how it ended, with the progress that is not sent yet; `None` if the
+/// attempt is lost and nobody is to be told.
 async fn perform(
     reporter: &Reporter,
     job: &Job,
     context: &Context,
     tenure: &mut Tenure,
-) -> Option<Outcome> {
+) -> Option<(Outcome, Option<Event>)> {
     if reporter.shared.shutdown.is_cancelled() {
         context.stop(StopReason::Draining);
-        return Some(Err(JobError::cancelled()));
+        return Some((Err(JobError::cancelled()), None));
     }
     tracing::debug!("the job starts");
     // A task of its own: should the handler block its thread, leases are kept all the same.
@@ -144,8 +147,7 @@ async fn perform(
             Err(JobError::cancelled())
         }
     };
-    pacer.finish().await;
-    Some(outcome)
+    Some((outcome, pacer.last()))
 }
 
 enum Ending {

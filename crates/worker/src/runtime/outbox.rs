@@ -14,21 +14,21 @@ use tokio::sync::{mpsc, oneshot};
 
 /// How many messages may be on their way at a time.
 const WINDOW: usize = 2;
-/// How many events one message carries at most.
+/// How many letters one message carries at most.
 const BATCH: usize = 256;
-/// How many bytes of events one message carries at most; a larger event goes alone.
+/// How many bytes of events one message carries at most; a larger letter goes alone.
 const BYTES: usize = 64 * 1024;
-/// How many events may wait; more wait to wait.
+/// How many letters may wait; more wait to wait.
 const WAITING: usize = 1024;
 
-/// Whether an event is stored. The error is that of the whole message.
+/// Whether a letter is stored. The error is that of the whole message.
 type Stored = Result<(), Arc<bus::Error>>;
 
 /// Where events are handed in.
 pub(super) struct Outbox(mpsc::Sender<Letter>);
 
 struct Letter {
-    event: Event,
+    events: Vec<Event>,
     stored: oneshot::Sender<Stored>,
 }
 
@@ -40,11 +40,18 @@ pub(super) fn outbox() -> (Outbox, Letters) {
     (Outbox(sender), Letters(receiver))
 }
 
+impl Letter {
+    fn encoded_len(&self) -> usize {
+        self.events.iter().map(Event::encoded_len).sum()
+    }
+}
+
 impl Outbox {
-    /// Returns once the stream has confirmed the event. After an error it may be stored all the same.
-    pub(super) async fn send(&self, event: Event) -> Stored {
+    /// Sends events of one attempt in one message, so that they are applied in their order. Returns
+    /// once the stream has confirmed them. After an error they may be stored all the same.
+    pub(super) async fn send(&self, events: Vec<Event>) -> Stored {
         let (sender, stored) = oneshot::channel();
-        if self.0.send(Letter { event, stored: sender }).await.is_ok()
+        if self.0.send(Letter { events, stored: sender }).await.is_ok()
             && let Ok(stored) = stored.await
         {
             return stored;
@@ -87,12 +94,12 @@ fn gather(
     left: &mut Option<Letter>,
     letters: &mut mpsc::Receiver<Letter>,
 ) -> Vec<Letter> {
-    let mut size = first.event.encoded_len();
+    let mut size = first.encoded_len();
     let mut batch = vec![first];
     while batch.len() < BATCH
         && let Ok(letter) = letters.try_recv()
     {
-        size += letter.event.encoded_len();
+        size += letter.encoded_len();
         if size > BYTES {
             *left = Some(letter);
             break;
@@ -103,25 +110,23 @@ fn gather(
 }
 
 async fn deliver(bus: &dyn Bus, subject: &str, letters: Vec<Letter>) {
-    let (events, waiting): (Vec<Event>, Vec<_>) =
-        letters.into_iter().map(|letter| (letter.event, letter.stored)).unzip();
-    let events = Events { events };
-    let stored = store(bus, subject, &events).await;
+    let events = letters.iter().flat_map(|letter| &letter.events).cloned().collect();
+    let stored = store(bus, subject, events).await;
     let is_refused = stored.as_ref().is_err_and(|it| matches!(**it, bus::Error::Refused { .. }));
-    if !is_refused || waiting.len() == 1 {
-        for waiting in waiting {
+    if !is_refused || letters.len() == 1 {
+        for letter in letters {
             // Nobody may want to know any more.
-            waiting.send(stored.clone()).ok();
+            letter.stored.send(stored.clone()).ok();
         }
         return;
     }
     // It may be only one of them that is refused, or that together they are too large.
-    for (event, waiting) in events.events.into_iter().zip(waiting) {
-        let stored = store(bus, subject, &Events { events: vec![event] }).await;
-        waiting.send(stored).ok();
+    for letter in letters {
+        let stored = store(bus, subject, letter.events).await;
+        letter.stored.send(stored).ok();
     }
 }
 
-async fn store(bus: &dyn Bus, subject: &str, events: &Events) -> Stored {
-    bus.enqueue(Message::new(subject, events.encode_to_vec())).await.map_err(Arc::new)
+async fn store(bus: &dyn Bus, subject: &str, events: Vec<Event>) -> Stored {
+    bus.enqueue(Message::new(subject, Events { events }.encode_to_vec())).await.map_err(Arc::new)
 }

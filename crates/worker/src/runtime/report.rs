@@ -1,6 +1,6 @@
 //! Tells the state role how attempts go and how they ended.
 
-use std::{error::Error as StdError, future::pending, sync::Arc, time::Duration};
+use std::{error::Error as StdError, future::pending, sync::Arc};
 
 use longshore_bus as bus;
 use longshore_core::{codec, names::OperationId, record::TraceContext, telemetry};
@@ -9,16 +9,11 @@ use longshore_proto::{
     rpc::Code,
 };
 use prost::Message as _;
-use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
-};
+use tokio::{sync::watch, time::sleep};
 
 use super::{Shared, pause, running::Tenure};
 use crate::{error::JobError, progress::Progress};
 
-/// How long the end of an attempt waits for its last progress to be sent.
-const LAST_PROGRESS: Duration = Duration::from_secs(1);
 /// What may be too much for one message.
 const LARGE: usize = 256 * 1024;
 
@@ -44,11 +39,18 @@ impl Reporter {
     }
 
     /// Reports the end, as often as it takes: until it is stored, or the attempt is lost for
-    /// certain, so that nobody wants to know any more.
-    pub(super) async fn outcome(&self, tenure: &mut Tenure, event: event::Event) {
+    /// certain, so that nobody wants to know any more. The `last` progress goes with it: alone it
+    /// could be applied after the end, and be void.
+    pub(super) async fn outcome(
+        &self,
+        tenure: &mut Tenure,
+        mut last: Option<Event>,
+        event: event::Event,
+    ) {
         let mut event = self.event(event);
         let mut failures = 0;
         loop {
+            let events = last.iter().chain([&event]).cloned().collect();
             let stored = tokio::select! {
                 biased;
                 () = tenure.lost() => {
@@ -56,13 +58,17 @@ impl Reporter {
                     tracing::warn!("the end of the attempt goes unreported: it is not ours any more");
                     return;
                 }
-                stored = self.shared.outbox.send(event.clone()) => stored,
+                stored = self.shared.outbox.send(events) => stored,
             };
             let Err(error) = stored else { return };
             let size = event.encoded_len();
             tracing::warn!(error = &*error as &dyn StdError, size, "can't report the end yet");
-            if matches!(*error, bus::Error::Refused { .. }) && size > LARGE && failures >= 2 {
-                event = self.event(too_large(size));
+            if matches!(*error, bus::Error::Refused { .. }) {
+                // Progress may get lost, and it may be what is refused.
+                last = None;
+                if size > LARGE && failures >= 2 {
+                    event = self.event(too_large(size));
+                }
             }
             tokio::select! {
                 biased;
@@ -111,21 +117,23 @@ impl<'a> Pacer<'a> {
         }
     }
 
-    /// Sends what is not sent yet, if that does not take long.
-    pub(super) async fn finish(&mut self) {
-        if self.unsent || self.newest.has_changed().unwrap_or(false) {
-            // Progress may get lost.
-            drop(timeout(LAST_PROGRESS, self.send()).await);
-        }
+    /// What is not sent yet.
+    pub(super) fn last(&mut self) -> Option<Event> {
+        let is_new = self.unsent || self.newest.has_changed().unwrap_or(false);
+        is_new.then(|| self.take())
     }
 
-    async fn send(&mut self) {
+    fn take(&mut self) -> Event {
         let progress = self.newest.borrow_and_update().clone();
         self.unsent = true;
         self.sequence += 1;
         let progress = codec::progress_to_message(progress.into_record(self.sequence));
-        let event = self.reporter.event(event::Event::Progress(progress));
-        match self.reporter.shared.outbox.send(event).await {
+        self.reporter.event(event::Event::Progress(progress))
+    }
+
+    async fn send(&mut self) {
+        let event = self.take();
+        match self.reporter.shared.outbox.send(vec![event]).await {
             Ok(()) => self.unsent = false,
             Err(error) => {
                 tracing::debug!(error = &*error as &dyn StdError, "could not send progress");
