@@ -190,7 +190,13 @@ pub fn init(settings: &Settings, service: &'static str) -> Result<Guard, Error> 
         });
         tracing_opentelemetry::layer().with_tracer(provider.tracer("longshore")).with_filter(ours)
     });
-    tracing_subscriber::registry().with(lines).with(spans).try_init()?;
+    let lines = tracing_subscriber::registry().with(lines);
+    // A layer that may be absent asks for everything when it is: all spans of all libraries, at
+    // every level, would be opened and closed for nobody.
+    match spans {
+        Some(spans) => lines.with(spans).try_init()?,
+        None => lines.try_init()?,
+    }
     let metrics = export::start(settings, resource)?;
     Ok(Guard { spans: provider, metrics })
 }
