@@ -110,6 +110,17 @@ pub trait Bus: Send + Sync + 'static {
     /// be stored all the same.
     async fn enqueue(&self, message: Message) -> Result<(), Error>;
 
+    /// Stores messages of one stream in their order. It is for those whose loss is made up for: the
+    /// stream has confirmed the first and the last of them, and those between have gone the same
+    /// way at the same time. After an error each may be stored or not.
+    async fn enqueue_all(&self, messages: &[Message]) -> Result<(), Error> {
+        let mut outcome = Ok(());
+        for message in messages {
+            outcome = outcome.and(self.enqueue(message.clone()).await);
+        }
+        outcome
+    }
+
     /// Sends to one of those who serve the subject and returns the answer, within `timeout`.
     async fn request(&self, message: Message, timeout: Duration) -> Result<Bytes, Error>;
 

@@ -52,6 +52,10 @@ impl Bus for Measured {
         self.call("enqueue", self.inner.enqueue(message)).await
     }
 
+    async fn enqueue_all(&self, messages: &[Message]) -> Result<(), Error> {
+        self.call("enqueue", self.inner.enqueue_all(messages)).await
+    }
+
     async fn request(&self, message: Message, timeout: Duration) -> Result<Bytes, Error> {
         self.call("request", self.inner.request(message, timeout)).await
     }

@@ -19,7 +19,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{StreamExt, join};
 use tokio::{
     sync::watch,
     time::{Instant, timeout_at},
@@ -73,6 +73,27 @@ impl Bus for NatsBus {
                     .map_err(|trouble| trouble.into_error("store a message"))
             }
             result => result.map_err(|trouble| trouble.into_error("store a message")),
+        }
+    }
+
+    async fn enqueue_all(&self, messages: &[Message]) -> Result<(), Error> {
+        // What the server gets from a connection it works off in order. Should it lose messages,
+        // as when another server of a cluster takes the stream over, it is hardly for so short a
+        // moment that neither the first nor the last is among them.
+        match messages {
+            [] => Ok(()),
+            [only] => self.enqueue(only.clone()).await,
+            [first, between @ .., last] => {
+                let others = async {
+                    for Message { subject, trace, payload } in between {
+                        let headers = headers::of(trace);
+                        self.link.send(subject.clone(), None, headers, payload.clone()).await?;
+                    }
+                    self.enqueue(last.clone()).await
+                };
+                let (first, last) = join!(self.enqueue(first.clone()), others);
+                first.and(last)
+            }
         }
     }
 

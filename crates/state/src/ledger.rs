@@ -3,16 +3,16 @@
 
 mod untold;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{borrow::Borrow, collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::{future::join_all, join};
 use longshore_bus::{self as bus, Bus, Message, subjects};
 use longshore_core::{
     codec,
     index::Presence,
     lifecycle::{Effect, Input, Rejection, Rules, Step, Write, step},
-    names::OperationId,
+    names::{OperationId, WorkerInstance},
     record::{Record, TraceContext},
     telemetry::{self, Before, metrics},
     time::Time,
@@ -94,7 +94,7 @@ impl Ledger {
     /// After [`Error::Store`] the change may have been written; repeating the input is safe.
     pub async fn apply(&self, id: OperationId, input: Input) -> Result<Applied, Error> {
         let contended = Error::Contended(id.clone());
-        let span = tracing::debug_span!("commit", otel.kind = "client", operation = %id);
+        let span = commit_span(&id);
         let mut answers = self.apply_all(vec![(id, input)]).instrument(span).await;
         answers.pop().unwrap_or(Err(contended))
     }
@@ -237,20 +237,22 @@ impl Ledger {
     }
 
     /// Tells others what was written together, with as few messages as there can be.
-    pub async fn perform_all(&self, applied: &[Applied]) {
+    pub async fn perform_all(&self, applied: &[impl Borrow<Applied> + Sync]) {
         // First those who wait for an end, then who is to work.
-        self.announce(applied).await;
-        let others = applied.iter().flat_map(|applied| {
-            applied
-                .effects
-                .iter()
-                .filter(|effect| **effect != Effect::Announce)
-                .map(|effect| self.tell(applied, effect))
+        let applied: Vec<&Applied> = applied.iter().map(Borrow::borrow).collect();
+        self.announce(&applied).await;
+        let interrupts = applied.iter().flat_map(|applied| {
+            applied.effects.iter().filter_map(|effect| match effect {
+                Effect::Interrupt { worker, attempt } => {
+                    Some(self.interrupt(&applied.record, worker, *attempt))
+                }
+                Effect::Dispatch { .. } | Effect::Announce => None,
+            })
         });
-        join_all(others).await;
+        join!(self.dispatch(&applied), join_all(interrupts));
     }
 
-    async fn announce(&self, applied: &[Applied]) {
+    async fn announce(&self, applied: &[&Applied]) {
         let mut changes = pb::Changes::default();
         let mut size = 0;
         for applied in applied.iter().filter(|applied| applied.effects.contains(&Effect::Announce))
@@ -283,32 +285,46 @@ impl Ledger {
         }
     }
 
-    async fn tell(&self, applied: &Applied, effect: &Effect) {
-        let record = &applied.record;
-        let told = match effect {
-            Effect::Dispatch { queue, priority, time } => {
+    /// Sends hints, those together that come together.
+    async fn dispatch(&self, applied: &[&Applied]) {
+        let mut hints = Vec::new();
+        let mut hinted = Vec::new();
+        for Applied { record, effects, .. } in applied {
+            for effect in effects {
+                let Effect::Dispatch { queue, priority, time } = effect else { continue };
                 let hint = pb::Hint { id: record.id.to_string(), time: time.as_micros() };
                 let subject = subjects::job(queue, *priority);
                 let span = sending(record, &subject);
                 let trace = telemetry::context_of(&span, &record.job.trace);
-                let hint = message(subject, trace, &hint);
-                let told = self.bus.enqueue(hint.clone()).instrument(span).await;
-                if matches!(told, Err(bus::Error::Unavailable { .. })) {
-                    self.untold.send_later(&self.bus, hint);
-                }
-                told
+                hints.push(message(subject, trace, &hint));
+                hinted.push((record, span));
             }
-            Effect::Interrupt { worker, attempt } => {
-                let interrupt = pb::Interrupt { id: record.id.to_string(), attempt: *attempt };
-                let subject = subjects::interrupt(worker);
-                self.bus.publish(message(subject, TraceContext::default(), &interrupt)).await
-            }
-            Effect::Announce => return,
-        };
-        if let Err(error) = told {
-            log_untold(record, effect, &error);
+        }
+        if hints.is_empty() {
+            return;
+        }
+        let Err(error) = self.bus.enqueue_all(&hints).await else { return };
+        if matches!(error, bus::Error::Unavailable { .. }) {
+            hints.into_iter().for_each(|hint| self.untold.send_later(&self.bus, hint));
+        }
+        for (record, _) in hinted {
+            log_untold(record, "dispatch", &error);
         }
     }
+
+    async fn interrupt(&self, record: &Record, worker: &WorkerInstance, attempt: u32) {
+        let interrupt = pb::Interrupt { id: record.id.to_string(), attempt };
+        let subject = subjects::interrupt(worker);
+        let message = message(subject, TraceContext::default(), &interrupt);
+        if let Err(error) = self.bus.publish(message).await {
+            log_untold(record, "interrupt", &error);
+        }
+    }
+}
+
+/// The commit as a part of the trace of the call that waits for it.
+pub fn commit_span(id: &OperationId) -> Span {
+    tracing::debug_span!("commit", otel.kind = "client", operation = %id)
 }
 
 /// How many bytes of records go into one announcement; one larger record goes alone.
@@ -357,12 +373,7 @@ fn sending(record: &Record, subject: &str) -> Span {
     span
 }
 
-fn log_untold(record: &Record, effect: &Effect, error: &bus::Error) {
-    let effect = match effect {
-        Effect::Dispatch { .. } => "dispatch",
-        Effect::Interrupt { .. } => "interrupt",
-        Effect::Announce => "announce",
-    };
+fn log_untold(record: &Record, effect: &'static str, error: &bus::Error) {
     metrics().untold(effect);
     tracing::warn!(
         operation = %record.name(),

@@ -131,6 +131,10 @@ impl Store for Measured {
         self.inner.partitions()
     }
 
+    fn lane(&self, id: &OperationId) -> u16 {
+        self.inner.lane(id)
+    }
+
     async fn settle(&self) -> Result<(), Error> {
         self.call("settle", self.inner.settle()).await
     }

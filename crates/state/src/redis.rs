@@ -103,7 +103,7 @@ impl RedisStore {
     }
 
     fn batches<'a>(&self, ids: impl Iterator<Item = &'a OperationId>) -> Batches {
-        Batches::new(ids.map(|id| self.connection.lane(self.keys.partition(id))))
+        Batches::new(ids.map(|id| self.lane(id)))
     }
 }
 
@@ -178,6 +178,10 @@ impl Store for RedisStore {
 
     fn partitions(&self) -> u16 {
         self.keys.partitions
+    }
+
+    fn lane(&self, id: &OperationId) -> u16 {
+        self.connection.lane(self.keys.partition(id))
     }
 
     async fn check(&self) -> Result<(), Error> {

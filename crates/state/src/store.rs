@@ -209,6 +209,12 @@ pub trait Store: Send + Sync + 'static {
     /// Over how many partitions operations are spread: fixed when the store is first used.
     fn partitions(&self) -> u16;
 
+    /// Operations of different lanes lie on different servers: who works on one of them must not
+    /// wait for those of another, which may be away.
+    fn lane(&self, _id: &OperationId) -> u16 {
+        0
+    }
+
     /// Returns once all that was committed before lasts as long as an answered commit does: for
     /// who answers by what another commit did, of which nobody knows whether it was answered.
     async fn settle(&self) -> Result<(), Error> {

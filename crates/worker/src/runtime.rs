@@ -31,6 +31,8 @@ use outbox::Outbox;
 pub(crate) use rest::Rest;
 use running::Running;
 
+/// How many attempts may report their end at a time beside those that hold slots.
+const REPORTS: usize = 64;
 /// How long the jobs that the drain time was too short for have to end by themselves.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 /// How long it may take after that to report that they were handed back.
@@ -57,6 +59,9 @@ pub(crate) struct Shared {
     outbox: Outbox,
     /// Slots over all job types.
     slots: Arc<Semaphore>,
+    /// Places for attempts that report their end and need their slot no more. What is not reported
+    /// is still in memory, so there are only so many.
+    reports: Semaphore,
     /// Claims and attempts.
     tasks: TaskTracker,
     /// No more claims.
@@ -83,6 +88,7 @@ impl Shared {
             running: Arc::default(),
             outbox,
             slots: Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS))),
+            reports: Semaphore::new(REPORTS),
             tasks: TaskTracker::new(),
             shutdown,
             drained: CancellationToken::new(),

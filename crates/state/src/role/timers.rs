@@ -85,7 +85,7 @@ async fn fire_all(ledger: &Ledger, ids: Vec<OperationId>) -> usize {
             }
         }
     }
-    join_all(changed.iter().map(|applied| ledger.perform(applied))).await;
+    ledger.perform_all(&changed).await;
     changed.len()
 }
 

@@ -88,6 +88,9 @@ pub(super) async fn run(
         let ended = ended(outcome, context.stop_reason());
         telemetry::metrics().attempt_ended(job.job_type.as_str(), ended);
         if let Some((outcome, last)) = performed {
+            // The next job need not wait until this one is reported. The semaphore is never closed.
+            let _place = reporter.shared.reports.acquire().await;
+            drop(slot);
             let report = tracing::debug_span!("report", otel.kind = "producer");
             let outcome = event(outcome, &context);
             reporter.outcome(&mut tenure, last, outcome).instrument(report).await;
@@ -95,8 +98,6 @@ pub(super) async fn run(
     }
     .instrument(span)
     .await;
-    // Only now may the slot go to another: what is not reported is still in memory.
-    drop(slot);
 }
 
 fn read(
