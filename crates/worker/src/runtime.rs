@@ -1,6 +1,6 @@
 //! The runtime beneath the handlers.
 //!
-//! Per job type one [`queue`] fetches hints, no more than there are free slots; [`claim`] asks for
+//! Per job type one [`queue`] fetches hints, no more than there are slots free or about to get free; [`claim`] asks for
 //! leave to run them; an [`attempt`] runs the handler and sees that it stops when it has to;
 //! [`report`] tells what became of it by way of the [`outbox`]; [`renew`] keeps the leases of all that runs, which
 //! [`running`] knows; [`roll`] tells operators.
