@@ -22,7 +22,12 @@ use longshore_core::{
     time::Time,
 };
 
-use self::{clock::Clock, database::Database, write::Write, writer::Writer};
+use self::{
+    clock::Clock,
+    database::Database,
+    write::Write,
+    writer::{Thread, Together},
+};
 use crate::{
     audit::{Auditable, Place, Standing, Walk},
     store::{Change, Due, Error, Loaded, Position, Store, Stored, Sweep, Verdict},
@@ -33,10 +38,15 @@ const PARTITIONS: u16 = 16;
 
 /// The store in this process.
 pub struct EmbeddedStore {
-    /// Before the database: it has to end first. None in memory, where nothing waits for a disk.
-    writer: Option<Writer>,
+    /// Before the database: it has to end first.
+    writer: Writer,
     database: Arc<Database>,
     clock: Clock,
+}
+
+enum Writer {
+    Memory(Together),
+    File(Thread),
 }
 
 impl EmbeddedStore {
@@ -57,7 +67,8 @@ impl EmbeddedStore {
         clock: impl Fn() -> Time + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let database = Arc::new(Database::in_memory()?);
-        Ok(Self { writer: None, database, clock: Clock::new(clock) })
+        let writer = Writer::Memory(Together::default());
+        Ok(Self { writer, database, clock: Clock::new(clock) })
     }
 
     /// The store in a directory, which is made if it is missing. It blocks while the file is
@@ -68,8 +79,8 @@ impl EmbeddedStore {
     /// in it is no store.
     pub fn open(directory: &Path) -> Result<Self, Error> {
         let database = Arc::new(Database::open(directory)?);
-        let writer = Writer::start(Arc::clone(&database))?;
-        Ok(Self { writer: Some(writer), database, clock: Clock::new(clock::system) })
+        let writer = Writer::File(Thread::start(Arc::clone(&database))?);
+        Ok(Self { writer, database, clock: Clock::new(clock::system) })
     }
 
     /// The same, but the store has to be there already: for those who look after it.
@@ -89,7 +100,7 @@ impl EmbeddedStore {
         doing: &'static str,
         read: impl FnOnce(&redb::Database) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, Error> {
-        if self.writer.is_none() {
+        if matches!(self.writer, Writer::Memory(_)) {
             return self.database.with(read).map_err(error::at(doing));
         }
         let database = Arc::clone(&self.database);
@@ -101,11 +112,8 @@ impl EmbeddedStore {
 
     async fn write(&self, doing: &'static str, write: Write) -> Result<Vec<Verdict>, Error> {
         match &self.writer {
-            Some(writer) => writer.write(doing, write).await,
-            None => {
-                let verdicts = self.database.with(|database| write::apply(database, &[&write]));
-                Ok(verdicts.map_err(error::at(doing))?.into_iter().flatten().collect())
-            }
+            Writer::File(thread) => thread.write(doing, write).await,
+            Writer::Memory(together) => together.write(&self.database, doing, write).await,
         }
     }
 }

@@ -1,11 +1,16 @@
-//! The thread that writes to the file: whatever is waiting goes into one transaction.
+//! Who writes: for the file a thread, for memory whoever has something to write. Whatever is waiting
+//! goes into one transaction.
 
 use std::{
-    sync::Arc,
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::yield_now,
+};
 
 use super::{
     database::Database,
@@ -25,13 +30,13 @@ struct Job {
 }
 
 /// The thread's handle. Dropping it waits until everything is written.
-pub(super) struct Writer {
+pub(super) struct Thread {
     /// None only while it is being dropped.
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Writer {
+impl Thread {
     pub(super) fn start(database: Arc<Database>) -> Result<Self, Error> {
         let (jobs, waiting) = mpsc::channel(WAITING);
         let thread = thread::Builder::new()
@@ -59,7 +64,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for Thread {
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take()
@@ -73,23 +78,61 @@ impl Drop for Writer {
 fn run(database: &Database, mut waiting: mpsc::Receiver<Job>) {
     let mut jobs = Vec::new();
     while waiting.blocking_recv_many(&mut jobs, WAITING) > 0 {
-        let writes: Vec<&Write> = jobs.iter().map(|job| &job.write).collect();
-        let mut answers: Vec<Answer> =
-            match database.with(|database| write::apply(database, &writes)) {
-                Ok(verdicts) => verdicts.into_iter().map(Ok).collect(),
-                Err(error) => {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "can't write to the database"
-                    );
-                    database.reopen();
-                    let error = Arc::new(error);
-                    jobs.iter().map(|_| Err(Arc::clone(&error))).collect()
-                }
-            };
-        for (job, answer) in jobs.drain(..).zip(answers.drain(..)) {
-            // Whoever does not wait any more need not know.
-            drop(job.answer.send(answer));
+        commit(database, jobs.drain(..));
+    }
+}
+
+/// Writes to memory, where nothing waits for a disk: whoever has something to write lets all others
+/// that can run have their turn, and then writes what has come together.
+#[derive(Default)]
+pub(super) struct Together(Mutex<Vec<Job>>);
+
+impl Together {
+    /// Writes, and answers once it can be read.
+    pub(super) async fn write(
+        &self,
+        database: &Database,
+        doing: &'static str,
+        write: Write,
+    ) -> Result<Vec<Verdict>, Error> {
+        let (sender, answer) = oneshot::channel();
+        self.jobs().push(Job { write, answer: sender });
+        yield_now().await;
+        let jobs = mem::take(&mut *self.jobs());
+        // Whoever does not wait any more was not answered: nothing need have been done.
+        commit(database, jobs.into_iter().filter(|job| !job.answer.is_closed()));
+        let gone = || Error::Unavailable { doing, source: "a writer has panicked".into() };
+        let answer = answer.await.map_err(|_| gone())?;
+        answer.map_err(|source| error::shared(doing, source))
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, Vec<Job>> {
+        // The list is whole at any moment, whoever panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes in one transaction, and answers.
+fn commit(database: &Database, jobs: impl Iterator<Item = Job>) {
+    let (writes, answers): (Vec<Write>, Vec<_>) = jobs.map(|job| (job.write, job.answer)).unzip();
+    if writes.is_empty() {
+        return;
+    }
+    let writes: Vec<&Write> = writes.iter().collect();
+    let verdicts: Vec<Answer> = match database.with(|database| write::apply(database, &writes)) {
+        Ok(verdicts) => verdicts.into_iter().map(Ok).collect(),
+        Err(error) => {
+            let error = Arc::new(error);
+            tracing::error!(
+                error = &*error as &dyn std::error::Error,
+                "can't write to the database"
+            );
+            database.reopen();
+            answers.iter().map(|_| Err(Arc::clone(&error))).collect()
         }
+    };
+    for (answer, verdicts) in answers.into_iter().zip(verdicts) {
+        // Whoever does not wait any more need not know.
+        drop(answer.send(verdicts));
     }
 }
