@@ -5,6 +5,7 @@
 use std::{convert::Infallible, pin::Pin, sync::Arc};
 
 use axum::{Router, body::Body};
+use futures::{FutureExt, TryFutureExt};
 use http::{Request, Response, Version, header};
 use http_body_util::Either;
 use hyper::{body::Incoming, service::Service};
@@ -90,23 +91,23 @@ impl Service<Request<Incoming>> for Front {
             Way::Operations => {
                 note_host(&mut request);
                 let (call, mut operations) = (Call::of(&request), self.0.operations.clone());
-                let answer = call.observe(async move { operations.call(request).await });
-                Box::pin(async { Ok(answer.await?.map(Either::Left)) })
+                let answer = call.observe(operations.call(request));
+                Box::pin(answer.map_ok(|answer| answer.map(Either::Left)))
             }
             Way::Jobs => {
                 note_host(&mut request);
                 let (call, mut jobs) = (Call::of(&request), self.0.jobs.clone());
-                let answer = call.observe(async move { jobs.call(request).await });
-                Box::pin(async { Ok(answer.await?.map(Either::Left)) })
+                let answer = call.observe(jobs.call(request));
+                Box::pin(answer.map_ok(|answer| answer.map(Either::Left)))
             }
             Way::Json(http) => {
                 note_host(&mut request);
                 let answer = http.answer(request.map(Body::new));
-                Box::pin(async { Ok(answer.await.map(Either::Right)) })
+                Box::pin(answer.map(|answer| Ok(answer.map(Either::Right))))
             }
             Way::Router => {
                 let answer = self.0.all.clone().call(request);
-                Box::pin(async { Ok(answer.await?.map(Either::Right)) })
+                Box::pin(answer.map_ok(|answer| answer.map(Either::Right)))
             }
         }
     }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -11,15 +14,23 @@ use longshore_core::{codec, names::OperationId};
 use longshore_proto::internal as pb;
 use longshore_state::store::Stored;
 use prost::Message as _;
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 
 /// The pause after a failed try to subscribe: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How long who listens can do without reading, for each who does: so all together they read at
+/// most 500 times a second, and leave the gateway and the store to those who have something to do.
+const TRUST_FOR_EACH: Duration = Duration::from_millis(2);
 
 /// What was heard of one operation.
 #[derive(Clone, Default)]
 pub(crate) struct News {
+    /// How many pieces of news there were.
+    count: u64,
     /// Grows whenever the record has to be read, because something was or may have been missed.
     pub(crate) looks: u64,
     /// The newest record that was heard of.
@@ -28,16 +39,33 @@ pub(crate) struct News {
 
 /// Passes changes on. Holds something only for operations that somebody listens for.
 #[derive(Default)]
-pub(crate) struct Hub {
+pub(crate) struct Hub(Mutex<Interests>);
+
+#[derive(Default)]
+struct Interests {
     /// In order, so that a simulation wakes them in the same one each time.
-    interests: Mutex<BTreeMap<Box<str>, watch::Sender<News>>>,
+    places: BTreeMap<Box<str>, Arc<Place>>,
+    listeners: u32,
+    /// Whether changes come. If they don't, who listens has to read.
+    hears: bool,
+}
+
+/// Where the news of one operation lie. Very many listen at once, so it is small.
+#[derive(Default)]
+struct Place {
+    news: Mutex<News>,
+    told: Notify,
+    /// Changes only while the interests are locked.
+    listeners: AtomicUsize,
 }
 
 /// Hears of one operation until it is dropped.
 pub(crate) struct Listener {
     hub: Arc<Hub>,
+    place: Arc<Place>,
     id: OperationId,
-    news: watch::Receiver<News>,
+    /// How many pieces of news it has been given, and those that were there before it.
+    count: u64,
 }
 
 impl Hub {
@@ -45,16 +73,19 @@ impl Hub {
     /// gets lost on its way); so listen first and read then.
     pub(crate) fn listen(self: &Arc<Self>, id: &OperationId) -> Listener {
         let mut interests = self.interests();
-        let news = match interests.get(id.as_str()) {
-            Some(sender) => sender.subscribe(),
+        interests.listeners += 1;
+        let place = match interests.places.get(id.as_str()) {
+            Some(place) => Arc::clone(place),
             None => {
-                let (sender, receiver) = watch::channel(News::default());
-                interests.insert(id.as_str().into(), sender);
-                receiver
+                let place = Arc::<Place>::default();
+                interests.places.insert(id.as_str().into(), Arc::clone(&place));
+                place
             }
         };
+        place.listeners.fetch_add(1, Relaxed);
         drop(interests);
-        Listener { hub: Arc::clone(self), id: id.clone(), news }
+        let count = place.news().count;
+        Listener { hub: Arc::clone(self), place, id: id.clone(), count }
     }
 
     /// Receives changes until the shutdown.
@@ -86,7 +117,7 @@ impl Hub {
         mut subscription: Box<dyn Subscription>,
         mut status: watch::Receiver<longshore_bus::Status>,
     ) {
-        self.look_everywhere();
+        self.note(status.borrow().ready);
         let mut has_status = true;
         loop {
             tokio::select! {
@@ -94,17 +125,21 @@ impl Hub {
                 biased;
                 changed = status.changed(), if has_status => {
                     has_status = changed.is_ok();
-                    // It may have been away, and what was sent meanwhile is lost.
-                    if status.borrow_and_update().ready {
-                        self.look_everywhere();
-                    }
+                    self.note(status.borrow_and_update().ready);
                 }
                 incoming = subscription.next() => match incoming {
                     Some(incoming) => self.pass_on(&incoming.message),
-                    None => return,
+                    None => return self.note(false),
                 },
             }
         }
+    }
+
+    /// Notes whether changes come. If they do again, some were lost; if they don't any more, some
+    /// will be.
+    fn note(&self, hears: bool) {
+        self.interests().hears = hears;
+        self.look_everywhere();
     }
 
     fn pass_on(&self, message: &Message) {
@@ -115,42 +150,56 @@ impl Hub {
         let interests = self.interests();
         for changed in changes.changes {
             // Most changes interest nobody here: their records are not even decoded.
-            let Some(sender) = interests.get(&*changed.id) else { continue };
+            let Some(place) = interests.places.get(&*changed.id) else { continue };
             match decode(changed) {
-                Some(stored) => sender.send_if_modified(|news| {
-                    let newer =
-                        news.latest.as_ref().is_none_or(|latest| latest.revision < stored.revision);
-                    if newer {
-                        news.latest = Some(Arc::new(stored));
-                    }
-                    newer
-                }),
-                None => sender.send_if_modified(look),
-            };
+                Some(stored) => place.tell(stored),
+                None => place.look(),
+            }
         }
     }
 
     fn look_everywhere(&self) {
-        for sender in self.interests().values() {
-            sender.send_if_modified(look);
-        }
+        self.interests().places.values().for_each(|place| place.look());
     }
 
-    fn interests(&self) -> MutexGuard<'_, BTreeMap<Box<str>, watch::Sender<News>>> {
+    fn interests(&self) -> MutexGuard<'_, Interests> {
         // Nothing panics while it is locked, and every state of the map is a good one.
-        self.interests.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many operations somebody listens for.
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.interests().len()
+        self.interests().places.len()
     }
 }
 
-fn look(news: &mut News) -> bool {
-    news.looks += 1;
-    true
+impl Place {
+    /// Passes a record on if it is news.
+    fn tell(&self, stored: Stored) {
+        let mut news = self.news();
+        if news.latest.as_ref().is_none_or(|latest| latest.revision < stored.revision) {
+            news.latest = Some(Arc::new(stored));
+            self.wake(news);
+        }
+    }
+
+    /// Has all who listen read the record.
+    fn look(&self) {
+        let mut news = self.news();
+        news.looks += 1;
+        self.wake(news);
+    }
+
+    fn wake(&self, mut news: MutexGuard<'_, News>) {
+        news.count += 1;
+        drop(news);
+        self.told.notify_waiters();
+    }
+
+    fn news(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The record that a change carries; `None` if it carries none, or none that can be read.
@@ -161,22 +210,39 @@ fn decode(changed: pb::Changed) -> Option<Stored> {
 }
 
 impl Listener {
+    /// For how long it can do without reading.
+    pub(crate) fn trust(&self) -> Duration {
+        let interests = self.hub.interests();
+        if interests.hears { TRUST_FOR_EACH * interests.listeners } else { Duration::ZERO }
+    }
+
     /// The news since the last call, as soon as there are some. Cancel safe.
     pub(crate) async fn next(&mut self) -> News {
-        match self.news.changed().await {
-            Ok(()) => self.news.borrow_and_update().clone(),
-            // The hub keeps the sender as long as somebody listens.
-            Err(_) => std::future::pending().await,
+        loop {
+            // From here on it is told, so what comes after the look is not missed.
+            let told = self.place.told.notified();
+            if let Some(news) = newer(&self.place, &mut self.count) {
+                return news;
+            }
+            told.await;
         }
     }
+}
+
+fn newer(place: &Place, count: &mut u64) -> Option<News> {
+    let news = place.news();
+    (news.count > *count).then(|| {
+        *count = news.count;
+        news.clone()
+    })
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
         let mut interests = self.hub.interests();
-        let is_last = |sender: &watch::Sender<News>| sender.receiver_count() <= 1;
-        if interests.get(self.id.as_str()).is_some_and(is_last) {
-            interests.remove(self.id.as_str());
+        interests.listeners -= 1;
+        if self.place.listeners.fetch_sub(1, Relaxed) == 1 {
+            interests.places.remove(self.id.as_str());
         }
     }
 }
@@ -224,6 +290,23 @@ mod tests {
             let news = timeout(GENEROUS, listener.next()).await.unwrap();
             assert!(news.looks > 0 && news.latest.is_none());
         }
+    }
+
+    #[tokio::test]
+    async fn the_more_listen_the_rarer_they_read_unless_nothing_comes() {
+        let hub = Arc::new(Hub::default());
+        let ids: Vec<OperationId> = (0..50).map(|_| OperationId::random()).collect();
+        let mut listeners: Vec<Listener> =
+            ids.iter().chain(&ids).map(|id| hub.listen(id)).collect();
+        assert_eq!(listeners[0].trust(), Duration::ZERO, "there is no subscription yet");
+        hub.note(true);
+        assert_eq!(listeners[0].trust(), TRUST_FOR_EACH * 100);
+        listeners.truncate(10);
+        assert_eq!(listeners[0].trust(), TRUST_FOR_EACH * 10);
+        timeout(GENEROUS, listeners[0].next()).await.unwrap();
+        hub.note(false);
+        let news = timeout(GENEROUS, listeners[0].next()).await.unwrap();
+        assert_eq!((news.looks, listeners[0].trust()), (2, Duration::ZERO));
     }
 
     #[tokio::test]
