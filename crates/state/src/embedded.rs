@@ -47,6 +47,8 @@ pub struct EmbeddedStore {
 enum Writer {
     Memory(Together),
     File(Thread),
+    /// Each caller, by itself and at once.
+    Everybody,
 }
 
 impl EmbeddedStore {
@@ -55,11 +57,13 @@ impl EmbeddedStore {
     /// # Errors
     /// If it can't be set up, for want of memory.
     pub fn in_memory() -> Result<Self, Error> {
-        Self::in_memory_with_clock(clock::system)
+        let database = Arc::new(Database::in_memory()?);
+        let writer = Writer::Memory(Together::default());
+        Ok(Self { writer, database, clock: Clock::new(clock::system) })
     }
 
-    /// The same with another clock, for simulations. Whatever the clock does, the store's time
-    /// never goes back.
+    /// The same with another clock, for simulations: each write is made as it is asked for, by who
+    /// asks. Whatever the clock does, the store's time never goes back.
     ///
     /// # Errors
     /// As [`EmbeddedStore::in_memory`].
@@ -67,8 +71,7 @@ impl EmbeddedStore {
         clock: impl Fn() -> Time + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let database = Arc::new(Database::in_memory()?);
-        let writer = Writer::Memory(Together::default());
-        Ok(Self { writer, database, clock: Clock::new(clock) })
+        Ok(Self { writer: Writer::Everybody, database, clock: Clock::new(clock) })
     }
 
     /// The store in a directory, which is made if it is missing. It blocks while the file is
@@ -100,7 +103,7 @@ impl EmbeddedStore {
         doing: &'static str,
         read: impl FnOnce(&redb::Database) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, Error> {
-        if matches!(self.writer, Writer::Memory(_)) {
+        if !matches!(self.writer, Writer::File(_)) {
             return self.database.with(read).map_err(error::at(doing));
         }
         let database = Arc::clone(&self.database);
@@ -114,6 +117,10 @@ impl EmbeddedStore {
         match &self.writer {
             Writer::File(thread) => thread.write(doing, write).await,
             Writer::Memory(together) => together.write(&self.database, doing, write).await,
+            Writer::Everybody => {
+                let verdicts = self.database.with(|database| write::apply(database, &[&write]));
+                Ok(verdicts.map_err(error::at(doing))?.into_iter().flatten().collect())
+            }
         }
     }
 }
