@@ -6,7 +6,7 @@
 -- Returns how many places were moved.
 
 -- How many places stay: those that change soon are better off where they are.
-local STAY = 2048
+local STAY = 4096
 -- How many more there are when it is worth while to move them.
 local SLACK = 128
 -- How many places a pack has room for. Redis keeps up to 128 compactly; those of one score may be

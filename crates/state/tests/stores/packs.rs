@@ -37,7 +37,7 @@ impl Packer {
         let client = ::redis::Client::open(server.url()).unwrap();
         let connection = client.get_multiplexed_async_connection().await.unwrap();
         let script = PACK
-            .replace("local STAY = 2048", &format!("local STAY = {stay}"))
+            .replace("local STAY = 4096", &format!("local STAY = {stay}"))
             .replace("local SLACK = 128", "local SLACK = 0")
             .replace("local ROOM = 64", &format!("local ROOM = {room}"));
         let digits = |number: usize| number.to_string().len();
