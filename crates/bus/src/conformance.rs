@@ -236,6 +236,41 @@ async fn share(bus: &Arc<dyn Bus>, work: Work, message: impl Fn(usize) -> Messag
     tokio::join!(produce, consume);
 }
 
+/// What is stored together is there when that returns, each with its trace, in its order.
+pub async fn together(bus: Arc<dyn Bus>) {
+    let mut consumer = bus.consume(Work::Hints(queue())).await.unwrap();
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned();
+    let trace = TraceContext { traceparent, tracestate: String::new() };
+    for count in [0, 1, 2, 100] {
+        let mut hints: Vec<Message> = (0..count).map(|it| hint(Priority::Normal, it)).collect();
+        if let Some(middle) = hints.get_mut(count / 2) {
+            middle.trace = trace.clone();
+        }
+        bus.enqueue_all(&hints).await.unwrap();
+        let depths = bus.depths().await.unwrap();
+        assert_eq!(depths.values().sum::<u64>(), count as u64, "{depths:?}");
+        let mut came = Vec::new();
+        while came.len() < count {
+            for delivery in next(&mut consumer, count).await {
+                came.push(delivery.message.clone());
+                delivery.handle.ack().await.unwrap();
+            }
+        }
+        assert_eq!(came, hints);
+        none_left(&bus).await;
+    }
+}
+
+/// Waits until what was acknowledged is gone: nobody is told when that is.
+async fn none_left(bus: &Arc<dyn Bus>) {
+    let gone = async {
+        while bus.depths().await.unwrap().values().any(|depth| *depth > 0) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(SOON, gone).await.expect("what is acknowledged is removed");
+}
+
 /// Hints of a higher priority come first, in one batch as well as one by one.
 pub async fn priorities(bus: Arc<dyn Bus>) {
     let mut consumer = bus.consume(Work::Hints(queue())).await.unwrap();

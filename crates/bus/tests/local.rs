@@ -54,6 +54,11 @@ async fn priorities() {
 }
 
 #[tokio::test]
+async fn together() {
+    conformance::together(bus()).await;
+}
+
+#[tokio::test]
 async fn surplus() {
     conformance::surplus(bus()).await;
 }

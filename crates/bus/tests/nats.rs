@@ -56,6 +56,11 @@ async fn priorities() {
 }
 
 #[tokio::test]
+async fn together() {
+    with_bus(conformance::together).await;
+}
+
+#[tokio::test]
 async fn surplus() {
     with_bus(conformance::surplus).await;
 }

@@ -215,3 +215,72 @@ fn untold(applied: &[Arc<Applied>], why: &'static str) {
         tracing::warn!(%operation, trace_id = applied.record.job.trace.trace_id(), why);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use longshore_bus::local::LocalBus;
+    use longshore_core::{lifecycle::Rules, names::Parent};
+    use longshore_state::embedded::EmbeddedStore;
+
+    use super::*;
+
+    type Answer = oneshot::Receiver<Result<Arc<Applied>, Refusal>>;
+
+    fn office() -> Arc<Office> {
+        let (store, bus) = (EmbeddedStore::in_memory().unwrap(), LocalBus::new());
+        let ledger = Ledger::new(Arc::new(store), Arc::new(bus), Rules::default());
+        Changes::new(Arc::new(ledger), Duration::from_secs(60)).office
+    }
+
+    /// Asks for something in a lane; whether that begins a round, and where the answer comes.
+    fn ask(office: &Office, lane: u16) -> (bool, Answer) {
+        let (answer, answered) = oneshot::channel();
+        let input = Input::Cancel { parent: Parent::default() };
+        (office.ask(lane, Asked { id: OperationId::random(), input, answer }), answered)
+    }
+
+    fn turn(office: &Arc<Office>, lane: u16) -> Turn {
+        Turn { office: Arc::clone(office), lane, is_over: false }
+    }
+
+    fn next(turn: &mut Turn) -> Option<usize> {
+        turn.next().map(|round| round.len())
+    }
+
+    #[test]
+    fn what_waits_goes_together_and_no_lane_holds_up_another() {
+        let office = office();
+        let asked: Vec<(bool, Answer)> = (0..100).map(|_| ask(&office, 0)).collect();
+        let begun = asked.iter().filter(|(begins, _)| *begins).count();
+        assert_eq!(begun, ROUNDS, "no more rounds than that, however much waits");
+        assert!(ask(&office, 1).0, "another lane has rounds of its own");
+        let (mut first, mut second) = (turn(&office, 0), turn(&office, 0));
+        assert_eq!(next(&mut first), Some(TOGETHER));
+        assert_eq!(next(&mut second), Some(100 - TOGETHER));
+        assert_eq!((next(&mut first), next(&mut second)), (None, None));
+        assert!(!office.lanes().contains_key(&0), "a lane at rest is forgotten");
+        assert!(ask(&office, 0).0);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_not_done() {
+        let office = office();
+        let (_, gone) = ask(&office, 0);
+        let (_, _stays) = ask(&office, 0);
+        drop(gone);
+        assert_eq!(next(&mut turn(&office, 0)), Some(1));
+    }
+
+    #[test]
+    fn a_round_that_fails_keeps_no_others_from_theirs() {
+        let office = office();
+        let _asked: Vec<(bool, Answer)> = (0..ROUNDS).map(|_| ask(&office, 0)).collect();
+        for _ in 0..ROUNDS {
+            let mut turn = turn(&office, 0);
+            turn.next();
+            // As by a panic.
+            drop(turn);
+        }
+        assert!(ask(&office, 0).0);
+    }
+}

@@ -224,3 +224,26 @@ async fn seat(
     }
     batch
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn as_many_are_fetched_ahead_as_slots_have_got_free_lately() {
+        let mut pace = Pace::new();
+        assert_eq!(pace.ahead(), 0);
+        pace.freed.fetch_add(10, Ordering::Relaxed);
+        advance(Pace::SPAN).await;
+        assert_eq!(pace.ahead(), 10);
+        pace.freed.fetch_add(1000, Ordering::Relaxed);
+        advance(Pace::SPAN).await;
+        assert_eq!(pace.ahead(), BATCH);
+        // Jobs that take long.
+        pace.freed.fetch_add(5, Ordering::Relaxed);
+        advance(Duration::from_secs(60)).await;
+        assert_eq!(pace.ahead(), 0);
+    }
+}

@@ -89,6 +89,21 @@ async fn two_queues_share_the_last_slot() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_slot_does_not_wait_until_the_end_of_its_job_is_reported() {
+    let site = Site::new();
+    let worker = Worker::new().register("a", 1, |_: Value, _: Context| async { Ok(()) });
+    site.bus.unconfirmed_outcomes.store(usize::MAX, Ordering::SeqCst);
+    let start = Instant::now();
+    site.start(worker);
+    let (first, second) = (site.submit("a", json!({})).await, site.submit("a", json!({})).await);
+    for id in [first, second] {
+        site.until_done(&id).await;
+    }
+    // By its next renewal the worker would hear that the first is over.
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
 /// What short jobs made a worker fetch ahead must not lie there when long ones have come.
 #[tokio::test(start_paused = true)]
 async fn what_was_fetched_ahead_goes_to_another_worker_when_all_slots_stay_taken() {
