@@ -20,7 +20,7 @@ use prost::Message as _;
 use crate::part::worker::micros_now;
 
 /// Over how many partitions the installations of the bench spread operations.
-pub(crate) const PARTITIONS: u16 = 16;
+pub(crate) const PARTITIONS: u16 = 1;
 
 /// What a step writes and sends.
 pub(crate) struct Stage {

@@ -2,11 +2,11 @@
 --
 -- KEYS[1]      timers: the latest are packed, as the next ones are about to change
 -- KEYS[2 ..]   lists: the earliest are packed
+-- ARGV[1]      how many places stay in each: those that change soon are better off where they are
 --
 -- Returns how many places were moved.
 
--- How many places stay: those that change soon are better off where they are.
-local STAY = 4096
+local STAY = tonumber(ARGV[1])
 -- How many more there are when it is worth while to move them.
 local SLACK = 128
 -- How many places a pack has room for. Redis keeps up to 128 compactly; those of one score may be

@@ -188,10 +188,14 @@ async fn look(
     let mut again = Vec::new();
     let standing = store.standing(&asked).await;
     for ((suspect, (_, places)), standing) in suspects.into_iter().zip(asked).zip(standing) {
-        let stands = match standing? {
-            Standing::At { revision, stands } if revision == suspect.revision => stands,
-            Standing::At { .. } | Standing::Changing => {
+        let stands = match standing {
+            Ok(Standing::At { revision, stands }) if revision == suspect.revision => stands,
+            Ok(Standing::At { .. } | Standing::Changing) => {
                 again.push((suspect.id, suspect.seen));
+                continue;
+            }
+            Err(error) => {
+                suspect.damaged(error, told)?;
                 continue;
             }
         };
@@ -201,10 +205,14 @@ async fn look(
         }
         let mended = match repair {
             Repair::No => false,
-            Repair::Yes => match suspect.mend(store, &differences).await? {
-                Verdict::Committed => true,
-                Verdict::Conflict => {
+            Repair::Yes => match suspect.mend(store, &differences).await {
+                Ok(Verdict::Committed) => true,
+                Ok(Verdict::Conflict) => {
                     again.push((suspect.id, suspect.seen));
+                    continue;
+                }
+                Err(error) => {
+                    suspect.damaged(error, told)?;
                     continue;
                 }
             },
@@ -236,6 +244,15 @@ struct Suspect {
 }
 
 impl Suspect {
+    /// A list where it has to stand can't be used: that is no reason not to look at the others.
+    fn damaged(self, error: Error, told: &mut impl FnMut(&Difference, bool)) -> Result<(), Error> {
+        let Error::Damaged { id, source } = error else { return Err(error) };
+        if self.seen.whole {
+            told(&Difference::Damaged { id, why: source.to_string() }, false);
+        }
+        Ok(())
+    }
+
     fn differences(&self, places: Vec<Place>, stands: &[bool]) -> Vec<Difference> {
         let differs = |(place, stands): (Place, &bool)| {
             let id = self.id.clone();

@@ -64,7 +64,7 @@ impl RedisStore {
         let connection =
             Connection::open(target, settings).await.map_err(error::at("connecting"))?;
         meta::check_policy(&connection).await?;
-        meta::settle_partitions(&connection, settings.partitions).await?;
+        let partitions = meta::settle_partitions(&connection, settings.partitions).await?;
         let durable = Durable::open(&connection, settings).await?;
         let connection = Arc::new(connection);
         let store = Self {
@@ -72,7 +72,7 @@ impl RedisStore {
             connection,
             durable,
             scripts: Scripts::new(),
-            keys: Keys { partitions: settings.partitions },
+            keys: Keys { partitions },
         };
         store.tell_wrong_types().await;
         Ok(store)
@@ -185,7 +185,7 @@ impl Store for RedisStore {
     }
 
     async fn check(&self) -> Result<(), Error> {
-        meta::settle_partitions(&self.connection, self.keys.partitions).await?;
+        meta::settle_partitions(&self.connection, Some(self.keys.partitions)).await?;
         self.durable.check(&self.connection).await
     }
 

@@ -157,7 +157,8 @@ async fn scripts_flushed(scene: Scene) -> Result<()> {
 async fn wrong_types(scene: Scene) -> Result<()> {
     let redis = RedisServer::start_with(&["--appendonly", "yes"]).await;
     let nats = NatsServer::start().await;
-    let mut site = Site::start(&scene, Plan::on(redis.url(), nats.url())).await?;
+    let plan = Plan::on(redis.url(), nats.url()).set("LONGSHORE_REDIS__PARTITIONS", "16");
+    let mut site = Site::start(&scene, plan).await?;
     let client = site.client();
     client.run_all((0..20).map(Job::new), 4).await?;
 

@@ -14,6 +14,12 @@ use crate::store::{After, Change, Error, Verdict};
 /// without counting: those of one partition come from many processes.
 const PACKING: u32 = 64;
 
+/// How many places of a list, or timers, are not packed, over all partitions: more than a queue has
+/// as a rule that is soon worked off.
+const STAY: u32 = 65_536;
+/// The same of one partition at least: in fewer, packing would go on and on.
+const STAY_OF_ONE: u32 = 512;
+
 pub(super) async fn commit(store: &RedisStore, changes: &[Change]) -> Vec<Result<Verdict, Error>> {
     let batches = store.batches(changes.iter().map(|change| &change.id));
     let answers = join_all(batches.iter().map(async |places| {
@@ -121,5 +127,6 @@ fn pack(store: &RedisStore, change: &Change) -> Cmd {
     for index in &change.lists.add {
         call.arg(keys.list(partition, index));
     }
+    call.arg((STAY / u32::from(keys.partitions)).max(STAY_OF_ONE));
     call
 }

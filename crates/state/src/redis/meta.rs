@@ -12,35 +12,43 @@ const PARTITIONS: &str = "partitions";
 /// How lists and timers lie. An earlier version, which knows nothing of layouts, takes the field
 /// above for no number and does not start.
 const LAYOUT: &str = "in layout 2";
+/// Over how many partitions operations spread in a cluster: as many masters can share the work. A
+/// single server has nobody to share with, and each partition costs it some of every list.
+const IN_A_CLUSTER: u16 = 16;
 /// What the fields of paused job types begin with.
 const PAUSED: &str = "paused:";
 
-/// Sees to it that the store has as many partitions as everybody thinks.
+/// Sees to it that the store has as many partitions as everybody thinks, and says how many these
+/// are. `wanted` is what the settings ask for.
 pub(super) async fn settle_partitions(
     connection: &Connection,
-    partitions: u16,
-) -> Result<(), Error> {
+    wanted: Option<u16>,
+) -> Result<u16, Error> {
     let failed = error::at("reading the number of partitions");
     let mut found = partitions_of(connection).await.map_err(&failed)?;
     if found.is_none() {
+        let usual = if connection.is_cluster() { IN_A_CLUSTER } else { 1 };
+        let partitions = wanted.unwrap_or(usual);
         // Only if it is missing: a full Redis, which can still be read, refuses any write.
         let mut set = cmd("HSETNX");
         set.arg(META).arg(PARTITIONS).arg(format!("{partitions} {LAYOUT}"));
         connection.command(&set).await.map_err(&failed)?;
         found = partitions_of(connection).await.map_err(&failed)?;
     }
-    match found {
-        Some(found) => match found.split_once(' ') {
-            Some((count, LAYOUT)) if count == partitions.to_string() => Ok(()),
-            Some((count, LAYOUT)) => Err(Error::Misconfigured(format!(
-                "it was first used with {count} partitions, which can't be changed to {partitions}"
-            ))),
-            _ => Err(Error::Misconfigured(format!(
-                "its lists lie as another version has them (`{found}`, not `{partitions} {LAYOUT}`): \
-                 back it up with that version, and restore it into an empty Redis with this one"
-            ))),
-        },
-        None => Err(Error::Misconfigured(format!("{META} does not keep the number of partitions"))),
+    let Some(found) = found else {
+        let message = format!("{META} does not keep the number of partitions");
+        return Err(Error::Misconfigured(message));
+    };
+    let count = found.split_once(' ').filter(|(_, layout)| *layout == LAYOUT);
+    match (count.and_then(|(count, _)| count.parse().ok()), wanted) {
+        (Some(count), Some(wanted)) if count != wanted => Err(Error::Misconfigured(format!(
+            "it was first used with {count} partitions, which can't be changed to {wanted}"
+        ))),
+        (Some(count), _) => Ok(count),
+        (None, _) => Err(Error::Misconfigured(format!(
+            "its lists lie as another version has them (`{found}`, not `{LAYOUT}`): back it up with \
+             that version, and restore it into an empty Redis with this one"
+        ))),
     }
 }
 

@@ -29,8 +29,9 @@ pub struct Settings {
     /// `redis+sentinel://HOST:PORT,HOST:PORT/MASTER_NAME`, each with `USER:PASSWORD@` before the
     /// host if need be.
     pub url: String,
-    /// 1 to 1024. Fixed when the store is first used.
-    pub partitions: u16,
+    /// 1 to 1024. Fixed when the store is first used: without it, what the store has, and of a new
+    /// one 16 in a cluster, else 1.
+    pub partitions: Option<u16>,
     /// How long an answer may take before the store counts as unavailable.
     #[serde(with = "humantime_serde")]
     pub response_timeout: Duration,
@@ -50,7 +51,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             url: "redis://127.0.0.1:6379".to_owned(),
-            partitions: 16,
+            partitions: None,
             response_timeout: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(1),
             durability: Durability::default(),
@@ -81,8 +82,10 @@ impl Settings {
     /// [`Error::Misconfigured`], for the first value that can't be.
     pub fn check(&self) -> Result<(), Error> {
         Target::parse(&self.url)?;
-        if !(1..=1024).contains(&self.partitions) {
-            let message = format!("partitions must be 1 to 1024, not {}", self.partitions);
+        if let Some(partitions) = self.partitions
+            && !(1..=1024).contains(&partitions)
+        {
+            let message = format!("partitions must be 1 to 1024, not {partitions}");
             return Err(Error::Misconfigured(message));
         }
         if self.response_timeout.is_zero() || self.connect_timeout.is_zero() {

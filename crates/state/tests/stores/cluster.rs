@@ -30,6 +30,7 @@ async fn passes_the_suite() {
     }
     // All of them have a part of it.
     let store = RedisStore::connect(&settings).await.unwrap();
+    assert_eq!(store.partitions(), 16);
     for _ in 0..100 {
         commit(&store, &new()).await.unwrap();
     }

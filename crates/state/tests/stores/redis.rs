@@ -36,9 +36,21 @@ async fn refusal(settings: &Settings) -> Error {
     }
 }
 
+/// As one has it who means to move to a cluster some day.
+async fn with_partitions() -> (RedisStore, RedisServer) {
+    let server = RedisServer::start().await;
+    let settings = Settings { partitions: Some(16), ..settings(&server) };
+    (RedisStore::connect(&settings).await.unwrap(), server)
+}
+
 mod single_server {
     use crate::{conforms, for_each_conformance_case};
     for_each_conformance_case!(conforms, single);
+}
+
+mod single_server_with_partitions {
+    use crate::{conforms, for_each_conformance_case};
+    for_each_conformance_case!(conforms, with_partitions);
 }
 
 /// A new operation, listed and with a timer.
@@ -141,7 +153,7 @@ async fn a_damaged_record_harms_no_other() {
     let records: Vec<Record> = (0..40).map(|_| new()).collect();
     let changes = records.iter().map(creation).collect();
     assert!(store.commit(changes).await.iter().all(Result::is_ok));
-    let key = |n: usize| format!("ls:{{{}}}:{}", records[n].id.partition(16), records[n].id);
+    let key = |n: usize| format!("ls:{{0}}:{}", records[n].id);
     server.cli(&["DEL", &key(0)]).await;
     server.cli(&["ZADD", &key(0), "1", "of another type"]).await;
     server.cli(&["SET", &key(1), "short"]).await;
@@ -171,7 +183,7 @@ async fn a_damaged_record_harms_no_other() {
 /// A planted key of another type stops what needs it, and nothing else.
 #[tokio::test]
 async fn a_key_of_another_type_stops_no_other_partition() {
-    let (store, server) = single().await;
+    let (store, server) = with_partitions().await;
     for key in ["ls:timer:{3}", "ls:{3}:all:ended", "ls:{3}:active:tests/stores"] {
         server.cli(&["SET", key, "planted"]).await;
     }
@@ -213,7 +225,7 @@ async fn a_page_is_full_even_if_records_are_gone() {
     assert!(store.commit(records.iter().map(creation).collect()).await.iter().all(Result::is_ok));
     records.sort_by(|one, other| other.id.cmp(&one.id));
     for record in &records[..150] {
-        server.cli(&["DEL", &format!("ls:{{{}}}:{}", record.id.partition(16), record.id)]).await;
+        server.cli(&["DEL", &format!("ls:{{0}}:{}", record.id)]).await;
     }
     let listed = store.list(&Index::In(records[0].parent.clone()), None, 40).await.unwrap();
     let listed: Vec<OperationId> =
@@ -257,14 +269,20 @@ async fn a_server_that_cannot_persist_is_unavailable() {
 
 #[tokio::test]
 async fn the_number_of_partitions_is_fixed() {
-    let (_store, server) = single().await;
-    let error = refusal(&Settings { partitions: 4, ..settings(&server) }).await;
-    let Error::Misconfigured(message) = error else { panic!("{error}") };
-    assert!(message.contains("16") && message.contains('4'), "{message}");
-    connect(&server).await.check().await.unwrap();
+    let (store, server) = single().await;
+    assert_eq!(store.partitions(), 1, "a server by itself shares its work with nobody");
+    let (_store, server_with_more) = with_partitions().await;
+    for (server, has) in [(&server, "1 partitions"), (&server_with_more, "16 partitions")] {
+        let four = Settings { partitions: Some(4), ..settings(server) };
+        let Error::Misconfigured(message) = refusal(&four).await else { panic!("it is not fixed") };
+        assert!(message.contains(has) && message.contains("to 4"), "{message}");
+        connect(server).await.check().await.unwrap();
+    }
+    // Who asks for nothing gets what is there.
+    assert_eq!(connect(&server_with_more).await.partitions(), 16);
     for partitions in [0, 1025] {
         assert!(matches!(
-            refusal(&Settings { partitions, ..settings(&server) }).await,
+            refusal(&Settings { partitions: Some(partitions), ..settings(&server) }).await,
             Error::Misconfigured(_)
         ));
     }
@@ -282,7 +300,7 @@ async fn a_store_of_an_earlier_layout_is_refused() {
     server.cli(&["DEL", "ls:meta"]).await;
     connect(&server).await;
     let partitions = server.cli(&["HGET", "ls:meta", "partitions"]).await;
-    assert!(partitions.starts_with("16 ") && partitions.parse::<i64>().is_err(), "{partitions}");
+    assert!(partitions.starts_with("1 ") && partitions.parse::<i64>().is_err(), "{partitions}");
 }
 
 #[tokio::test]

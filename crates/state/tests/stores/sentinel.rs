@@ -20,7 +20,7 @@ fn settings(redis: &WatchedRedis) -> Settings {
 async fn committed(store: &RedisStore, replica: &RedisServer) -> Record {
     let record = new();
     eventually(PATIENCE, || commit(store, &record)).await;
-    let key = format!("ls:{{{}}}:{}", record.id.partition(16), record.id);
+    let key = format!("ls:{{0}}:{}", record.id);
     eventually(PATIENCE, async || match &*replica.cli(&["EXISTS", &key]).await {
         "1" => Ok(()),
         other => Err(other.to_owned()),
