@@ -171,25 +171,22 @@ impl Walk<'_> {
             call.arg(share);
         };
         let answers = self.ask(arguments).await?;
-        merge(answers, after, limit, share).map_err(error::at(DOING))
+        merge(answers, after, limit).map_err(error::at(DOING))
     }
 }
 
 /// One page out of what the partitions answered.
-fn merge(
-    answers: Vec<Answers>,
-    after: Option<&Position>,
-    limit: usize,
-    share: usize,
-) -> RedisResult<Page> {
+fn merge(answers: Vec<Answers>, after: Option<&Position>, limit: usize) -> RedisResult<Page> {
     let mut places = Vec::new();
     // Where runs were cut: their lists may hold more behind it.
     let mut cuts = Vec::new();
     for answers in answers {
         let Value::Array(runs) = answers.only()? else { return Err(senseless()) };
-        for (nth, run) in runs.into_iter().enumerate() {
+        let mut runs = runs.into_iter();
+        let most: usize = redis::from_redis_value(runs.next().ok_or_else(senseless)?)?;
+        for (nth, run) in runs.enumerate() {
             let members = scored(run)?;
-            let is_cut = nth % 2 == 1 && members.len() == share;
+            let is_cut = nth % 2 == 1 && members.len() == most;
             let known = places.len();
             places.extend(members.into_iter().filter_map(|(member, score)| place(&member, score)));
             if is_cut {
