@@ -33,8 +33,13 @@ use longshore_core::{
 
 pub use self::settings::{Durability, Settings};
 use self::{
-    batch::Batches, connection::Connection, durable::Durable, gather::Gatherer, keys::Keys,
-    scripts::Scripts, url::Target,
+    batch::{Batches, MAX},
+    connection::Connection,
+    durable::Durable,
+    gather::Gatherer,
+    keys::Keys,
+    scripts::Scripts,
+    url::Target,
 };
 use crate::{
     audit::{Auditable, Place, Standing, Walk},
@@ -103,7 +108,7 @@ impl RedisStore {
     }
 
     fn batches<'a>(&self, ids: impl Iterator<Item = &'a OperationId>) -> Batches {
-        Batches::new(ids.map(|id| self.lane(id)))
+        Batches::new(ids.map(|id| self.lane(id)), MAX)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The commands that Redis gets, built beforehand.
 
+use std::sync::LazyLock;
+
 use anyhow::{Result, ensure};
 use longshore_core::index::Index;
 use longshore_state::store::{After, Change};
@@ -17,6 +19,12 @@ const COMMIT: &str = concat!(
     "\n",
     include_str!("../../../state/lua/commit.lua")
 );
+
+/// Under which hash Redis knows it.
+static HASH: LazyLock<String> = LazyLock::new(|| Script::new(COMMIT).get_hash().to_owned());
+
+/// How many changes the store makes by one call at most.
+const TOGETHER: usize = 64;
 
 /// A connection that knows the script.
 #[derive(Clone)]
@@ -49,15 +57,20 @@ impl Redis {
         Ok(())
     }
 
-    /// Commits in one round trip.
-    pub(crate) async fn commit<'a>(&mut self, calls: impl Iterator<Item = &'a Cmd>) -> Result<()> {
+    /// Commits in one round trip, as many by one call as the store does.
+    pub(crate) async fn commit<'a>(
+        &mut self,
+        changes: impl Iterator<Item = &'a Commit>,
+    ) -> Result<()> {
+        let changes: Vec<&Commit> = changes.collect();
         let mut pipeline = Pipeline::new();
-        calls.for_each(|call| {
-            pipeline.add_command(call.clone());
-        });
+        for changes in changes.chunks(TOGETHER) {
+            pipeline.add_command(call(changes));
+        }
         let count = pipeline.len();
         let answers = self.connection.req_packed_commands(&pipeline, 0, count).await?;
-        let committed = answers.iter().filter(|answer| **answer == Value::Int(1)).count();
+        let committed: usize = answers.iter().map(committed).sum();
+        let count = changes.len();
         ensure!(committed == count, "{committed} of {count} were committed: {answers:?}");
         Ok(())
     }
@@ -103,33 +116,57 @@ pub(crate) fn load(change: &Change) -> Cmd {
     load
 }
 
-/// The call of the script for a change.
-pub(crate) fn commit(change: &Change) -> Cmd {
+/// What a change has of a call of the script.
+pub(crate) struct Commit {
+    keys: Vec<String>,
+    arguments: Vec<Vec<u8>>,
+}
+
+/// A change as the script takes it.
+pub(crate) fn commit(change: &Change) -> Commit {
     let partition = change.id.partition(PARTITIONS);
     let lists = &change.lists;
-    let mut call = redis::cmd("EVALSHA");
-    call.arg(Script::new(COMMIT).get_hash()).arg(2 + lists.add.len() + lists.remove.len());
-    call.arg(record(change)).arg(timers(partition));
-    for index in lists.add.iter().chain(&lists.remove) {
-        call.arg(list(partition, index));
-    }
-    match change.expected {
-        Some(revision) => call.arg(&revision.to_be_bytes()),
-        None => call.arg(""),
-    };
-    match &change.after {
+    let mut keys = vec![record(change), timers(partition)];
+    keys.extend(lists.add.iter().chain(&lists.remove).map(|index| list(partition, index)));
+    let text = |number: i64| number.to_string().into_bytes();
+    let (value, due) = match &change.after {
         After::Record { revision, bytes, next_wake } => {
-            let value = [&revision.to_be_bytes(), bytes.as_ref()].concat();
-            call.arg(value).arg(next_wake.as_micros())
+            ([&revision.to_be_bytes(), bytes.as_ref()].concat(), text(next_wake.as_micros()))
         }
-        After::Nothing => call.arg("").arg(""),
+        After::Nothing => Default::default(),
     };
-    call.arg(change.id.as_str()).arg(change.create_time.as_micros()).arg(lists.add.len());
-    match change.was_due {
-        Some(time) => call.arg(time.as_micros()),
-        None => call.arg(""),
-    };
+    let arguments = vec![
+        keys.len().to_string().into_bytes(),
+        lists.add.len().to_string().into_bytes(),
+        change.expected.map_or_else(Vec::new, |revision| revision.to_be_bytes().to_vec()),
+        value,
+        due,
+        change.was_due.map_or_else(Vec::new, |time| text(time.as_micros())),
+        change.id.as_str().into(),
+        text(change.create_time.as_micros()),
+    ];
+    Commit { keys, arguments }
+}
+
+/// The call of the script for some changes.
+fn call(changes: &[&Commit]) -> Cmd {
+    let mut call = redis::cmd("EVALSHA");
+    call.arg(&*HASH).arg(changes.iter().map(|change| change.keys.len()).sum::<usize>());
+    for change in changes {
+        call.arg(&change.keys);
+    }
+    for change in changes {
+        call.arg(&change.arguments);
+    }
     call
+}
+
+/// How many changes an answer says are committed.
+fn committed(answer: &Value) -> usize {
+    match answer {
+        Value::Array(values) => values.iter().filter(|value| **value == Value::Int(1)).count(),
+        _ => 0,
+    }
 }
 
 fn record(change: &Change) -> String {

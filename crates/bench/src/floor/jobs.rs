@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use super::{
-    commands::{self, Redis},
+    commands::{self, Commit, Redis},
     messages::{self, Counter, Puller, acknowledge, confirmed},
 };
 use crate::{
@@ -48,9 +48,9 @@ const SUBMITTED: usize = 16;
 pub(crate) struct Script {
     lives: Lives,
     loads: Vec<Cmd>,
-    submits: Vec<Cmd>,
-    claims: Vec<Cmd>,
-    ends: Vec<Cmd>,
+    submits: Vec<Commit>,
+    claims: Vec<Commit>,
+    ends: Vec<Commit>,
 }
 
 impl Script {

@@ -10,17 +10,17 @@ use super::{
 };
 
 /// The most commands in one pipeline, so that no batch holds up all others.
-const MAX: usize = 256;
+pub(super) const MAX: usize = 256;
 
-/// The places of items that go into a pipeline together.
+/// The places of items that go together.
 pub(super) struct Batches {
     count: usize,
     batches: Vec<Vec<usize>>,
 }
 
 impl Batches {
-    /// Puts items together that have the same lane.
-    pub(super) fn new(lanes: impl Iterator<Item = u16>) -> Self {
+    /// Puts items together that have the same lane, at most so many.
+    pub(super) fn new(lanes: impl Iterator<Item = u16>, most: usize) -> Self {
         let mut count = 0;
         let mut open: Vec<Vec<usize>> = Vec::new();
         let mut full: Vec<Vec<usize>> = Vec::new();
@@ -31,7 +31,7 @@ impl Batches {
                 open.resize_with(lane + 1, Vec::new);
             }
             open[lane].push(place);
-            if open[lane].len() == MAX {
+            if open[lane].len() == most {
                 full.push(std::mem::take(&mut open[lane]));
             }
         }
@@ -68,8 +68,8 @@ impl RedisStore {
     /// The partitions, those together that share a pipeline.
     pub(super) fn lanes(&self, partitions: impl IntoIterator<Item = u16>) -> Vec<Vec<u16>> {
         let partitions: Vec<u16> = partitions.into_iter().collect();
-        let batches =
-            Batches::new(partitions.iter().map(|partition| self.connection.lane(*partition)));
+        let lanes = partitions.iter().map(|partition| self.connection.lane(*partition));
+        let batches = Batches::new(lanes, MAX);
         batches
             .iter()
             .map(|places| places.iter().map(|place| partitions[*place]).collect())

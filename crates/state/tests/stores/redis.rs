@@ -2,7 +2,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use longshore_core::{
     index::{Changes, Index},
-    names::OperationId,
+    names::{OperationId, Parent},
     record::{Queued, Record, State},
     time::Time,
 };
@@ -215,6 +215,31 @@ async fn a_key_of_another_type_stops_no_other_partition() {
     let listed = store.list_reachable(&index, None, 1000, &mut lost).await.unwrap();
     assert_eq!((listed.len(), lost), (there.len(), BTreeSet::from([3])));
     connect(&server).await;
+}
+
+/// Changes that are made by one call stand each for itself.
+#[tokio::test]
+async fn one_that_can_not_be_committed_harms_none_beside_it() {
+    let (store, server) = single().await;
+    server.cli(&["SET", "ls:{0}:active:planted", "1"]).await;
+    let records: Vec<Record> = (0..200)
+        .map(|number| match number {
+            77 => Record { parent: Parent::parse("planted").unwrap(), ..new() },
+            _ => new(),
+        })
+        .collect();
+    let mut changes: Vec<Change> = records.iter().map(creation).collect();
+    changes[3].expected = Some(7);
+    // Each call finds the script gone, and only the first brings it along.
+    server.cli(&["SCRIPT", "FLUSH"]).await;
+    for (number, verdict) in store.commit(changes).await.into_iter().enumerate() {
+        let there = load(&store, &records[number].id).await.unwrap().stored.is_some();
+        match number {
+            3 => assert_eq!((verdict.unwrap(), there), (Verdict::Conflict, false)),
+            77 => assert!(matches!(verdict, Err(Error::Damaged { .. })) && !there, "{verdict:?}"),
+            _ => assert_eq!((verdict.unwrap(), there), (Verdict::Committed, true)),
+        }
+    }
 }
 
 /// Ids whose records are gone take no place on a page.
