@@ -55,9 +55,10 @@ impl JobError {
         Self::fatal(Code::Cancelled, "the job was cancelled")
     }
 
-    /// The worker stops before the job has ended.
-    pub(crate) fn handed_back() -> Self {
-        let error = Self::new(Code::Unavailable, "the worker stopped and handed the job back");
+    /// The worker lets another one run the job; `why` says what it did or had.
+    pub(crate) fn handed_back(why: &str) -> Self {
+        let message = format!("the worker {why} and handed the job back");
+        let error = Self::new(Code::Unavailable, message);
         Self { verdict: Verdict::HandedBack, ..error }
     }
 

@@ -1,7 +1,8 @@
 //! The runtime beneath the handlers.
 //!
-//! Per job type one [`queue`] fetches hints, no more than there are slots free or about to get free; [`claim`] asks for
-//! leave to run them; an [`attempt`] runs the handler and sees that it stops when it has to;
+//! Per job type one [`queue`] fetches hints, no more than there are [`slots`] free or about to get
+//! free; [`claim`] asks for leave to run them; an [`attempt`] waits for its slot, runs the handler
+//! and sees that it stops when it has to;
 //! [`report`] tells what became of it by way of the [`outbox`]; [`renew`] keeps the leases of all that runs, which
 //! [`running`] knows; [`roll`] tells operators.
 
@@ -14,6 +15,7 @@ mod report;
 mod rest;
 mod roll;
 mod running;
+mod slots;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -30,6 +32,7 @@ pub(crate) use outbox::Letters;
 use outbox::Outbox;
 pub(crate) use rest::Rest;
 use running::Running;
+use slots::{ClaimTime, Slots};
 
 /// How many attempts may report their end at a time beside those that hold slots.
 const REPORTS: usize = 64;
@@ -58,7 +61,8 @@ pub(crate) struct Shared {
     running: Arc<Running>,
     outbox: Outbox,
     /// Slots over all job types.
-    slots: Arc<Semaphore>,
+    slots: Arc<Slots>,
+    claim_time: Arc<ClaimTime>,
     /// Places for attempts that report their end and need their slot no more. What is not reported
     /// is still in memory, so there are only so many.
     reports: Semaphore,
@@ -80,14 +84,16 @@ impl Shared {
         shutdown: CancellationToken,
     ) -> (Self, Letters) {
         let (outbox, letters) = outbox::outbox();
-        let slots = settings.slots.map_or(Semaphore::MAX_PERMITS, usize::from);
+        let claim_time = Arc::<ClaimTime>::default();
+        let slots = settings.slots.map_or(usize::MAX, usize::from);
         let shared = Self {
             bus,
             settings,
             instance,
             running: Arc::default(),
             outbox,
-            slots: Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS))),
+            slots: Slots::new(slots, claim_time.clone()),
+            claim_time,
             reports: Semaphore::new(REPORTS),
             tasks: TaskTracker::new(),
             shutdown,
@@ -114,8 +120,8 @@ impl Shared {
 
         tracing::info!(worker = %self.instance, jobs = jobs.len(), "the worker is ready");
         let concurrency = jobs.iter().map(|job| job.concurrency).sum::<usize>();
-        let slots = concurrency.min(self.slots.available_permits()) as u64;
-        metrics().slots(slots, jobs.iter().map(|job| job.job_type.as_str()));
+        let slots = self.settings.slots.map_or(concurrency, |slots| concurrency.min(slots.into()));
+        metrics().slots(slots as u64, jobs.iter().map(|job| job.job_type.as_str()));
         let queues = TaskTracker::new();
         let idle = jobs.is_empty();
         for job in jobs {

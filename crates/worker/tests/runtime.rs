@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+#[path = "runtime/ahead.rs"]
+mod ahead;
 #[path = "runtime/exec.rs"]
 mod exec;
 #[path = "runtime/faults.rs"]

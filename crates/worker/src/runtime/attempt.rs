@@ -4,6 +4,7 @@ use std::{any::Any, error::Error as StdError, future::pending, sync::Arc, time::
 
 use longshore_core::{
     codec,
+    lifecycle::Verdict,
     names::{OperationId, OperationName, Parent},
     record::{self, Payload},
     telemetry,
@@ -22,9 +23,9 @@ use tracing::{Instrument, Span, field::Empty};
 
 use super::{
     DRAIN_GRACE, Job, Shared,
-    queue::Slot,
     report::{self, Pacer, Reporter},
     running::{Given, Tenure},
+    slots::{HOLD, Place, Slot},
 };
 use crate::{
     context::{Context, StopReason},
@@ -37,7 +38,7 @@ type Outcome = Result<Payload, JobError>;
 pub(super) async fn run(
     shared: Arc<Shared>,
     job: Arc<Job>,
-    slot: Slot,
+    place: Place,
     (id, claim): (OperationId, u64),
     grant: Grant,
     asked: Instant,
@@ -52,6 +53,7 @@ pub(super) async fn run(
     if grant.cancel_requested {
         tenure.cancel.cancel();
     }
+    let turn = turn(&shared, &job, &place, &mut tenure).await;
     // What is no parent is told below.
     let parent = Parent::parse(&grant.parent).unwrap_or_default();
     let span = tracing::info_span!(
@@ -83,18 +85,25 @@ pub(super) async fn run(
     let context = Context::new(name, Arc::new(what), attempt, grant.failures, trace.clone());
     let reporter = Reporter { shared, id, attempt, claim, trace };
     async {
-        let performed = perform(&reporter, &job, &context, &mut tenure).await;
+        let performed = match &turn {
+            Turn::Run(_slot) => perform(&reporter, &job, &context, &mut tenure).await,
+            Turn::Back(why) => Some((Err(JobError::handed_back(why)), None)),
+            Turn::Lost => None,
+        };
         let outcome = performed.as_ref().map(|(outcome, _)| outcome);
         let ended = ended(outcome, context.stop_reason());
         telemetry::metrics().attempt_ended(job.job_type.as_str(), ended);
-        if let Some((outcome, last)) = performed {
-            // The next job need not wait until this one is reported. The semaphore is never closed.
-            let _place = reporter.shared.reports.acquire().await;
-            drop(slot);
-            let report = tracing::debug_span!("report", otel.kind = "producer");
-            let outcome = event(outcome, &context);
-            reporter.outcome(&mut tenure, last, outcome).instrument(report).await;
-        }
+        let Some((outcome, last)) = performed else {
+            telemetry::metrics().lease_lost();
+            tracing::warn!("the lease is over: the job does not run any more");
+            return;
+        };
+        // The next job need not wait until this one is reported. The semaphore is never closed.
+        let _desk = reporter.shared.reports.acquire().await;
+        drop((turn, place));
+        let report = tracing::debug_span!("report", otel.kind = "producer");
+        let outcome = event(outcome, &context);
+        reporter.outcome(&mut tenure, last, outcome).instrument(report).await;
     }
     .instrument(span)
     .await;
@@ -109,6 +118,29 @@ fn read(
     Ok((OperationName { parent: Parent::parse(parent)?, id }, job))
 }
 
+/// What becomes of an attempt that waits for its slot.
+enum Turn {
+    /// It has its slot.
+    Run(Slot),
+    /// Another worker is to run it. If it was cancelled its operation ends by that as well.
+    Back(&'static str),
+    /// It is, or may be, another worker's.
+    Lost,
+}
+
+/// Waits in line for the attempt's slot, but not for long.
+async fn turn(shared: &Shared, job: &Job, place: &Place, tenure: &mut Tenure) -> Turn {
+    let cancel = tenure.cancel.clone();
+    tokio::select! {
+        biased;
+        () = tenure.over() => Turn::Lost,
+        () = cancel.cancelled() => Turn::Back("was to stop it"),
+        () = shared.shutdown.cancelled() => Turn::Back("stopped"),
+        slot = place.slot(job.job_type.as_str()) => Turn::Run(slot),
+        () = sleep(HOLD) => Turn::Back("had no slot for it"),
+    }
+}
+
 /// Runs the handler and returns how it ended, with the progress that is not sent yet; `None` if the
 /// attempt is lost and nobody is to be told.
 async fn perform(
@@ -117,11 +149,8 @@ async fn perform(
     context: &Context,
     tenure: &mut Tenure,
 ) -> Option<(Outcome, Option<Event>)> {
-    if reporter.shared.shutdown.is_cancelled() {
-        context.stop(StopReason::Draining);
-        return Some((Err(JobError::cancelled()), None));
-    }
     tracing::debug!("the job starts");
+    tenure.begin();
     // A task of its own: should the handler block its thread, leases are kept all the same.
     let future =
         (job.handler)(context.input().cloned(), context.clone()).instrument(Span::current());
@@ -139,8 +168,6 @@ async fn perform(
         Ending::Returned(outcome) => outcome,
         Ending::Lost => {
             end(handler).await;
-            telemetry::metrics().lease_lost();
-            tracing::warn!("the lease is over: the job was stopped");
             return None;
         }
         Ending::OutOfTime => {
@@ -217,6 +244,7 @@ fn ended(outcome: Option<&Outcome>, stopped: Option<StopReason>) -> &'static str
     match (outcome, stopped) {
         (None, _) => "lost",
         (Some(Ok(_)), _) => "succeeded",
+        (Some(Err(error)), None) if error.verdict() == Verdict::HandedBack => "handed_back",
         (Some(Err(_)), None) => "failed",
         (Some(Err(_)), Some(StopReason::Cancelled)) => "cancelled",
         (Some(Err(_)), Some(StopReason::TimedOut)) => "timed_out",
@@ -235,7 +263,7 @@ fn event(outcome: Outcome, context: &Context) -> event::Event {
         (Err(error), None) => error,
         (Err(_), Some(StopReason::Cancelled)) => JobError::cancelled(),
         (Err(_), Some(StopReason::TimedOut)) => timed_out(context.run_timeout()),
-        (Err(_), Some(StopReason::Draining)) => JobError::handed_back(),
+        (Err(_), Some(StopReason::Draining)) => JobError::handed_back("stopped"),
     };
     tracing::info!(%error, verdict = ?error.verdict(), "the job has not completed");
     report::failed(error)

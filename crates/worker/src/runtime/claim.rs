@@ -11,7 +11,7 @@ use longshore_proto::internal::{
 use prost::Message as _;
 use tokio::time::{Instant, sleep};
 
-use super::{Job, Shared, attempt, pause, queue::Slot};
+use super::{Job, Shared, attempt, pause, slots::Place};
 
 /// How long the state role has to answer one request.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -20,20 +20,20 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Open {
     delivery: Delivery,
-    slot: Slot,
+    place: Place,
     claim: Claim,
     id: OperationId,
 }
 
 /// Claims what was fetched and starts what is granted.
-pub(super) async fn claim(shared: Arc<Shared>, job: Arc<Job>, batch: Vec<(Delivery, Slot)>) {
+pub(super) async fn claim(shared: Arc<Shared>, job: Arc<Job>, batch: Vec<(Delivery, Place)>) {
     let mut open = Vec::with_capacity(batch.len());
-    for (delivery, slot) in batch {
+    for (delivery, place) in batch {
         match hinted(&delivery) {
             Ok(id) => {
                 let job_type = job.job_type.to_string();
                 let claim = Claim { id: id.to_string(), claim: fastrand::u64(..), job_type };
-                open.push(Open { delivery, slot, claim, id });
+                open.push(Open { delivery, place, claim, id });
             }
             Err(error) => {
                 let error = &*error;
@@ -78,6 +78,7 @@ async fn ask(shared: &Shared, claims: Vec<Claim>) -> Option<(Vec<ClaimAnswer>, I
         match shared.bus.request(message, ANSWER).await {
             Ok(bytes) => match ClaimReply::decode(bytes) {
                 Ok(reply) if reply.answers.len() == count => {
+                    shared.claim_time.add(asked.elapsed());
                     return Some((reply.answers, asked));
                 }
                 Ok(_) => tracing::error!("the state role's answer does not fit the claims"),
@@ -110,7 +111,7 @@ fn follow(
             let run = attempt::run(
                 shared.clone(),
                 job.clone(),
-                open.slot,
+                open.place,
                 (open.id, open.claim.claim),
                 grant,
                 asked,

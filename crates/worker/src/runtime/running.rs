@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use longshore_core::{
-    names::OperationId,
-    telemetry::{Slot, metrics},
-};
+use longshore_core::names::OperationId;
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep_until},
@@ -51,7 +48,7 @@ impl Given {
     }
 }
 
-/// The attempts that run here, at most one of an operation.
+/// The attempts that run here or wait for their slots, at most one of an operation.
 #[derive(Default)]
 pub(super) struct Running {
     state: Mutex<State>,
@@ -66,7 +63,7 @@ struct State {
     next_look: Option<Instant>,
     /// An interrupt can overtake the answer to the claim.
     early: VecDeque<(OperationId, u32)>,
-    /// How many attempts have been entered, by job type.
+    /// How many attempts have begun to run, by job type.
     started: BTreeMap<String, u64>,
 }
 
@@ -87,7 +84,8 @@ pub(super) struct Attempt {
 struct Entry {
     attempt: u32,
     job_type: String,
-    since: Instant,
+    /// Since when it runs; none if it waits for its slot.
+    since: Option<Instant>,
     span: Duration,
     /// None once it is lost: there is nothing to renew.
     renew_at: Option<Instant>,
@@ -96,7 +94,7 @@ struct Entry {
     ended: CancellationToken,
 }
 
-/// An attempt's place among those that run. Dropping it says that its work has stopped.
+/// An attempt's place among those that are here. Dropping it says that its work has stopped.
 pub(super) struct Tenure {
     running: Arc<Running>,
     id: OperationId,
@@ -105,7 +103,6 @@ pub(super) struct Tenure {
     /// Somebody asked for the attempt to stop.
     pub(super) cancel: CancellationToken,
     ended: CancellationToken,
-    _slot: Slot,
 }
 
 impl Running {
@@ -126,7 +123,7 @@ impl Running {
                         let entry = Entry {
                             attempt,
                             job_type: job_type.to_owned(),
-                            since: Instant::now(),
+                            since: None,
                             span: given.span,
                             renew_at: Some(given.renew_at()),
                             lease: watch::Sender::new(Lease::Until(given.until())),
@@ -140,7 +137,6 @@ impl Running {
                             lease: entry.lease.subscribe(),
                             cancel: entry.cancel.clone(),
                             ended: entry.ended.clone(),
-                            _slot: metrics().slot(job_type),
                         };
                         if state.early.iter().any(|early| (&early.0, early.1) == (id, attempt)) {
                             entry.cancel.cancel();
@@ -150,7 +146,6 @@ impl Running {
                             self.entered.notify_one();
                         }
                         state.entries.insert(id.clone(), entry);
-                        *state.started.entry(job_type.to_owned()).or_default() += 1;
                         return Some(tenure);
                     }
                     Some(entry) if entry.attempt >= attempt => return None,
@@ -167,14 +162,16 @@ impl Running {
     /// What runs now, and what has been started.
     pub(super) fn tally(&self) -> Tally {
         let state = self.state();
-        let attempt = |(id, entry): (&OperationId, &Entry)| Attempt {
-            id: id.clone(),
-            attempt: entry.attempt,
-            job_type: entry.job_type.clone(),
-            since: entry.since,
+        let attempt = |(id, entry): (&OperationId, &Entry)| {
+            Some(Attempt {
+                id: id.clone(),
+                attempt: entry.attempt,
+                job_type: entry.job_type.clone(),
+                since: entry.since?,
+            })
         };
         Tally {
-            running: state.entries.iter().map(attempt).collect(),
+            running: state.entries.iter().filter_map(attempt).collect(),
             started: state.started.clone(),
         }
     }
@@ -255,6 +252,16 @@ impl Running {
 }
 
 impl Tenure {
+    /// The attempt begins to run.
+    pub(super) fn begin(&self) {
+        let mut state = self.running.state();
+        let State { entries, started, .. } = &mut *state;
+        if let Some(entry) = entries.get_mut(&self.id) {
+            entry.since = Some(Instant::now());
+            *started.entry(entry.job_type.clone()).or_default() += 1;
+        }
+    }
+
     /// Completes when the work has to stop because the attempt is, or may be, another worker's.
     pub(super) async fn over(&mut self) {
         loop {

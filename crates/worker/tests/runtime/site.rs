@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     num::NonZeroUsize,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -32,7 +32,7 @@ use longshore_testkit::eventually;
 use longshore_worker::{Settings, Worker};
 use prost::Message as _;
 use serde_json::Value;
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle, time::sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) struct Site {
@@ -177,6 +177,8 @@ pub(crate) struct Faulty {
     inner: LocalBus,
     /// Renewals are not answered.
     pub(crate) no_renewals: AtomicBool,
+    /// How long claims are under way.
+    pub(crate) claim_delay: Mutex<Duration>,
     /// So many answers to claims get lost.
     pub(crate) lost_claim_answers: AtomicUsize,
     /// So many events are stored, but not confirmed.
@@ -218,6 +220,10 @@ impl Bus for Faulty {
             return Err(unavailable());
         }
         let is_claim = message.subject == subjects::CLAIM;
+        if is_claim {
+            let delay = *self.claim_delay.lock().unwrap();
+            sleep(delay).await;
+        }
         let answer = self.inner.request(message, timeout).await?;
         if is_claim && take(&self.lost_claim_answers) { Err(unavailable()) } else { Ok(answer) }
     }
