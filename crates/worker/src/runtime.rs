@@ -63,7 +63,7 @@ pub(crate) struct Shared {
     /// Slots over all job types.
     slots: Arc<Slots>,
     claim_time: Arc<ClaimTime>,
-    /// Places for attempts that report their end and need their slot no more. What is not reported
+    /// Desks for attempts that report their end and need their slot no more. What is not reported
     /// is still in memory, so there are only so many.
     reports: Semaphore,
     /// Claims and attempts.

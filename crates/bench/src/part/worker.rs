@@ -1,8 +1,9 @@
 //! The worker with the bench's jobs. They do nothing that costs anything, and start no processes.
 
 use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::{Arc, LazyLock, mpsc},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Result;
@@ -10,7 +11,10 @@ use longshore_bus::nats::{NatsBus, Settings as NatsSettings};
 use longshore_core::telemetry;
 use longshore_worker::{Context, JobError, Progress, Raw, Settings, Worker};
 use prost_types::{Struct, Value, value::Kind};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::{
+    sync::oneshot,
+    time::{MissedTickBehavior, interval},
+};
 use tokio_util::sync::CancellationToken;
 
 use longshore_core::record::Payload;
@@ -48,10 +52,26 @@ async fn kilobyte(_: Raw, _: Context) -> Result<Raw, JobError> {
     Ok(Raw(Some(Payload { type_url, value: value.into() })))
 }
 
+/// Takes ten milliseconds by the clock. The timers of tokio would make it more than eleven.
 async fn ten_milliseconds(_: Raw, _: Context) -> Result<Raw, JobError> {
-    sleep(Duration::from_millis(10)).await;
+    let (wake, woken) = oneshot::channel();
+    CLOCK.send((Instant::now() + Duration::from_millis(10), wake))?;
+    woken.await?;
     Ok(Raw::default())
 }
+
+/// A thread that wakes who hands something in, one after the other. All wait equally long.
+static CLOCK: LazyLock<mpsc::Sender<(Instant, oneshot::Sender<()>)>> = LazyLock::new(|| {
+    let (sender, sleepers) = mpsc::channel::<(Instant, oneshot::Sender<()>)>();
+    thread::spawn(move || {
+        for (until, wake) in sleepers {
+            thread::sleep(until.saturating_duration_since(Instant::now()));
+            // It may have been dropped.
+            wake.send(()).ok();
+        }
+    });
+    sender
+});
 
 /// Reports a hundred times a second, each time the time, until it is cancelled.
 async fn progress(_: Raw, context: Context) -> Result<Raw, JobError> {

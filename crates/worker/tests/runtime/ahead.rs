@@ -8,6 +8,7 @@ use std::{
 
 use longshore_core::{names::OperationId, record::State};
 use longshore_proto::rpc::Code;
+use longshore_testkit::eventually;
 use longshore_worker::{Context, JobError, Worker};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -82,16 +83,15 @@ async fn full() -> Full {
     while !long.iter().all(|id| begun.has(id)) {
         sleep(Duration::from_millis(1)).await;
     }
-    let waiting = loop {
-        let mut waiting = None;
-        for id in behind.iter().filter(|id| !begun.has(id)) {
-            waiting = waiting.or(is_running(&site.record(id).await).then(|| id.clone()));
+    let waiting = eventually(Duration::from_secs(10), || async {
+        for id in &behind {
+            if is_running(&site.record(id).await) && !begun.has(id) {
+                return Ok(id.clone());
+            }
         }
-        if let Some(id) = waiting {
-            break id;
-        }
-        sleep(Duration::from_millis(1)).await;
-    };
+        Err("nothing waits")
+    })
+    .await;
     Full { site, started, begun, behind, waiting }
 }
 
@@ -107,17 +107,18 @@ async fn slots_do_not_wait_for_claims_where_jobs_are_short() {
         }
     });
     let mut ids = Vec::new();
-    for _ in 0..1000 {
+    for _ in 0..500 {
         ids.push(site.submit("a", json!({})).await);
     }
     let start = Instant::now();
     site.start(worker);
     for id in &ids {
         let record = site.until_done(id).await;
-        assert_eq!((outcome(&record), record.attempt), (Ok(json!(null)), 1));
+        assert!(outcome(&record).is_ok());
+        assert_eq!(record.attempt, 1);
     }
-    // A hundred rounds of 10 ms. With the claims in between they would take 1.4 s.
-    assert!(start.elapsed() < Duration::from_millis(1200), "{:?}", start.elapsed());
+    // Fifty rounds of 10 ms. With the claims in between they would take 0.7 s.
+    assert!(start.elapsed() < Duration::from_millis(620), "{:?}", start.elapsed());
     assert_eq!(gauge.most(), 10);
 }
 
@@ -184,11 +185,11 @@ async fn a_busy_queue_leaves_slots_of_the_worker_to_another() {
         });
     }
     let mut last = None;
-    for _ in 0..1000 {
+    for _ in 0..500 {
         last = Some(site.submit("busy", json!({})).await);
     }
     site.start_with(worker, slots(10));
-    for _ in 0..20 {
+    for _ in 0..10 {
         sleep(Duration::from_millis(20)).await;
         let start = Instant::now();
         let id = site.submit("rare", json!({})).await;

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use longshore_core::record::State;
 use longshore_worker::{Context, Worker};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -102,38 +101,4 @@ async fn a_slot_does_not_wait_until_the_end_of_its_job_is_reported() {
     }
     // By its next renewal the worker would hear that the first is over.
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
-}
-
-/// What short jobs made a worker fetch ahead must not lie there when long ones have come.
-#[tokio::test(start_paused = true)]
-async fn what_was_fetched_ahead_goes_to_another_worker_when_all_slots_stay_taken() {
-    let site = Site::new();
-    let worker = || {
-        Worker::new().register("a", 2, |input: Value, _: Context| async move {
-            let is_long = input == json!("long");
-            sleep(if is_long { Duration::from_secs(3600) } else { Duration::from_millis(1) }).await;
-            Ok(())
-        })
-    };
-    for _ in 0..300 {
-        site.submit("a", json!("short")).await;
-    }
-    let (mut long, mut behind) = (Vec::new(), Vec::new());
-    for _ in 0..2 {
-        long.push(site.submit("a", json!("long")).await);
-    }
-    for _ in 0..30 {
-        behind.push(site.submit("a", json!("short")).await);
-    }
-    site.start(worker());
-    for id in &long {
-        site.until(id, |record| matches!(record.state, State::Running(_))).await;
-    }
-    let start = Instant::now();
-    site.start(worker());
-    for id in &behind {
-        site.until_done(id).await;
-    }
-    // A hint that nobody settles comes again after half a minute.
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
