@@ -3,7 +3,7 @@
 use std::{
     sync::{Arc, LazyLock, mpsc},
     thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Result;
@@ -13,7 +13,7 @@ use longshore_worker::{Context, JobError, Progress, Raw, Settings, Worker};
 use prost_types::{Struct, Value, value::Kind};
 use tokio::{
     sync::oneshot,
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -61,6 +61,7 @@ async fn ten_milliseconds(_: Raw, _: Context) -> Result<Raw, JobError> {
 }
 
 /// A thread that wakes who hands something in, one after the other. All wait equally long.
+#[expect(clippy::disallowed_methods, reason = "it is a thread of its own")]
 static CLOCK: LazyLock<mpsc::Sender<(Instant, oneshot::Sender<()>)>> = LazyLock::new(|| {
     let (sender, sleepers) = mpsc::channel::<(Instant, oneshot::Sender<()>)>();
     thread::spawn(move || {
