@@ -139,9 +139,9 @@ fn reported(operation: &Operation) -> Result<Option<i64>> {
     Ok(metadata.progress.map(|progress| progress.completed_units).filter(|time| *time > 0))
 }
 
-/// How often the script was called.
+/// How often a record was written; the script makes several changes in one call.
 async fn commits(redis: &mut Redis) -> Result<f64> {
-    let line = redis.info("commandstats", "cmdstat_evalsha").await?;
+    let line = redis.info("commandstats", "cmdstat_set").await?;
     let calls = line.strip_prefix("calls=").and_then(|rest| rest.split(',').next());
-    Ok(calls.context("the script was never called")?.parse()?)
+    Ok(calls.context("no record was ever written")?.parse()?)
 }
