@@ -8,6 +8,7 @@ use longshore_bus::{
     Bus, Consumer, Error, Message, Subscription, Work,
     conformance::{drain, hint, next, nothing_comes, queue},
     nats::{NatsBus, Settings},
+    subjects,
 };
 use longshore_proto::v1::Priority;
 use longshore_testkit::{NatsCluster, NatsServer, eventually};
@@ -122,6 +123,40 @@ async fn is_ready(bus: &Arc<dyn Bus>, ready: bool) -> String {
     let mut status = bus.status();
     let found = timeout(SOON, status.wait_for(|status| status.ready == ready)).await.unwrap();
     found.unwrap().epoch.clone()
+}
+
+/// A server that makes a stream tells others who make it too, at the same time, that it overlaps.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_make_the_streams_at_the_same_time() {
+    let server = NatsServer::start().await;
+    let settings = Settings { url: server.url(), ..Settings::default() };
+    let admin = async_nats::connect(server.url()).await.unwrap();
+    for _ in 0..50 {
+        let roles = (0..40).map(|_| {
+            let settings = settings.clone();
+            tokio::spawn(async move { NatsBus::connect(&settings).await.map(drop) })
+        });
+        for role in roles.collect::<Vec<_>>() {
+            role.await.unwrap().unwrap();
+        }
+        for stream in [subjects::JOBS_STREAM, subjects::EVENTS_STREAM] {
+            let delete = format!("$JS.API.STREAM.DELETE.{stream}");
+            admin.request(delete, "".into()).await.unwrap();
+        }
+    }
+}
+
+/// The subjects are taken by a stream that is not ours: that is said, and nothing waits for ever.
+#[tokio::test]
+async fn a_foreign_stream_with_our_subjects_is_refused() {
+    let server = NatsServer::start().await;
+    let admin = async_nats::connect(server.url()).await.unwrap();
+    let body = format!(r#"{{"name":"FOREIGN","subjects":["{}"]}}"#, subjects::JOBS);
+    admin.request("$JS.API.STREAM.CREATE.FOREIGN", body.into()).await.unwrap();
+    let settings = Settings { url: server.url(), ..Settings::default() };
+    let error = NatsBus::connect(&settings).await.err().unwrap();
+    assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+    assert!(format!("{error:?}").contains("subjects overlap"), "{error:?}");
 }
 
 #[tokio::test]

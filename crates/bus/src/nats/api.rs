@@ -8,6 +8,9 @@ use crate::Error;
 
 /// There is no such stream.
 pub(super) const STREAM_NOT_FOUND: u64 = 10_059;
+/// The subjects of a stream that is to be made belong to another. The server also says this of the
+/// same stream while it is made for somebody else.
+pub(super) const SUBJECT_OVERLAP: u64 = 10_065;
 /// There is no such consumer.
 pub(super) const CONSUMER_NOT_FOUND: u64 = 10_014;
 /// There is no such message.

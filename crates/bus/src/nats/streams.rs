@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::{
-    api::{self, STREAM_NOT_FOUND, Trouble},
+    api::{self, STREAM_NOT_FOUND, SUBJECT_OVERLAP, Trouble},
     link::Link,
 };
 use crate::{Error, subjects};
@@ -20,6 +20,8 @@ const LOOK: Duration = Duration::from_secs(2);
 const MAX_ACK_PENDING: u32 = 100_000;
 /// How many pull requests may wait at one consumer: one or two for each process that consumes.
 const MAX_WAITING: u32 = 4096;
+/// How often a stream is looked for again that seems to be made by somebody else: for some 2 s.
+const LOOKS_FOR_OTHERS: u32 = 5;
 /// No message is sent with an id, so that none need be remembered; NATS wants at least 0.1 s.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(1);
 
@@ -75,32 +77,50 @@ async fn assert_stream(
     subject: &str,
     max_bytes: Option<u64>,
 ) -> Result<String, Trouble> {
-    let info: Info = match api::request(link, &format!("STREAM.INFO.{name}"), &json!({})).await {
-        Err(trouble) if trouble.is(STREAM_NOT_FOUND) => {
-            let max_bytes = max_bytes.and_then(|bytes| i64::try_from(bytes).ok()).unwrap_or(-1);
-            let body = json!({
-                "name": name,
-                "subjects": [subject],
-                "retention": "workqueue",
-                "storage": "file",
-                "discard": "new",
-                "max_msgs": -1,
-                "max_bytes": max_bytes,
-                "max_consumers": -1,
-                "num_replicas": link.settings.replicas,
-                "duplicate_window": nanos(DUPLICATE_WINDOW),
-            });
-            let info = api::request(link, &format!("STREAM.CREATE.{name}"), &body).await?;
-            tracing::info!(stream = name, "made a stream");
-            info
+    let mut attempt = 0;
+    let info = loop {
+        match find_or_make(link, name, subject, max_bytes).await {
+            // Somebody else makes it just now, so it is found in a moment; or it is another stream.
+            Err(trouble) if trouble.is(SUBJECT_OVERLAP) && attempt < LOOKS_FOR_OTHERS => {
+                attempt += 1;
+                sleep(backoff(attempt)).await;
+            }
+            result => break result?,
         }
-        result => result?,
     };
     if info.config.retention != "workqueue" {
         let source = format!("the stream {name} exists and is no work queue").into();
         return Err(Error::Refused { doing: "use the streams", source }.into());
     }
     Ok(info.created)
+}
+
+async fn find_or_make(
+    link: &Link,
+    name: &'static str,
+    subject: &str,
+    max_bytes: Option<u64>,
+) -> Result<Info, Trouble> {
+    match api::request(link, &format!("STREAM.INFO.{name}"), &json!({})).await {
+        Err(trouble) if trouble.is(STREAM_NOT_FOUND) => {}
+        result => return result,
+    }
+    let max_bytes = max_bytes.and_then(|bytes| i64::try_from(bytes).ok()).unwrap_or(-1);
+    let body = json!({
+        "name": name,
+        "subjects": [subject],
+        "retention": "workqueue",
+        "storage": "file",
+        "discard": "new",
+        "max_msgs": -1,
+        "max_bytes": max_bytes,
+        "max_consumers": -1,
+        "num_replicas": link.settings.replicas,
+        "duplicate_window": nanos(DUPLICATE_WINDOW),
+    });
+    let info = api::request(link, &format!("STREAM.CREATE.{name}"), &body).await?;
+    tracing::info!(stream = name, "made a stream");
+    Ok(info)
 }
 
 /// Makes sure that a consumer exists which hands out what is on the `filter`.
