@@ -11,7 +11,7 @@ use longshore_proto::rpc::Code;
 use longshore_testkit::eventually;
 use longshore_worker::{Context, JobError, Worker};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     site::{Site, Started, is_running, outcome, settings, slots},
@@ -80,9 +80,12 @@ async fn full() -> Full {
         behind.push(submit("short").await);
     }
     let started = site.start_with(begun.worker(), settings());
-    while !long.iter().all(|id| begun.has(id)) {
-        sleep(Duration::from_millis(1)).await;
-    }
+    let both = async {
+        while !long.iter().all(|id| begun.has(id)) {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), both).await.unwrap();
     let waiting = eventually(Duration::from_secs(10), || async {
         for id in &behind {
             if is_running(&site.record(id).await) && !begun.has(id) {
