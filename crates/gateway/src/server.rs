@@ -1,6 +1,6 @@
 //! Puts the gateway together and runs it.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, panic::resume_unwind, sync::Arc, time::Duration};
 
 use axum::middleware;
 use longshore_proto::{
@@ -52,6 +52,9 @@ pub enum Error {
 ///
 /// # Errors
 /// Only at the start.
+///
+/// # Panics
+/// If what runs in its background does, which is a bug: whoever runs it starts it again.
 pub async fn serve(
     listener: TcpListener,
     settings: Settings,
@@ -77,12 +80,29 @@ pub async fn serve(
         async move { health::run(reporter, &ledger, &shutdown, delay, closing).await }
     });
 
-    connections::serve(listener, front, &connections, &closing, grace).await;
+    tokio::select! {
+        biased;
+        () = connections::serve(listener, front, &connections, &closing, grace) => {}
+        () = watch(&mut background) => {}
+    }
     if timeout(LAST_WORDS, api.drain()).await.is_err() {
         tracing::warn!("others could not be told everything; timers will see to it");
     }
     background.shutdown().await;
     Ok(())
+}
+
+/// Passes on a panic of what runs in the background: a gateway that does not hear of changes any
+/// more would go on half dead. Never completes.
+async fn watch(background: &mut JoinSet<()>) {
+    while let Some(ended) = background.join_next().await {
+        if let Err(error) = ended
+            && let Ok(panic) = error.try_into_panic()
+        {
+            resume_unwind(panic);
+        }
+    }
+    pending::<()>().await;
 }
 
 fn front(

@@ -11,7 +11,8 @@ use std::{sync::Arc, time::Duration};
 
 use longshore_bus::{self as bus, Bus, Subscription, subjects};
 use serde::{Deserialize, Serialize};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use self::pauses::Pauses;
 use crate::{ledger::Ledger, retry};
@@ -41,8 +42,11 @@ impl Default for Settings {
 /// Serves until `shutdown`, then finishes what is in flight.
 ///
 /// Neither a store nor a bus that is out of reach ends it: it goes on as soon as they are back.
+///
+/// # Panics
+/// If a part of it does: whoever runs it starts it again, and half of it would go unnoticed.
 pub async fn run(ledger: Arc<Ledger>, settings: Settings, shutdown: CancellationToken) {
-    let tasks = TaskTracker::new();
+    let mut tasks = JoinSet::new();
     let pauses = Arc::new(Pauses::default());
     for subject in [subjects::CLAIM, subjects::RENEW] {
         let pauses = pauses.clone();
@@ -53,8 +57,7 @@ pub async fn run(ledger: Arc<Ledger>, settings: Settings, shutdown: Cancellation
     tasks.spawn(timers::fire(ledger.clone(), settings.clone(), shutdown.clone()));
     tasks.spawn(survey::survey(ledger.clone(), shutdown.clone()));
     tasks.spawn(timers::watch_for_loss(ledger, settings.batch, shutdown));
-    tasks.close();
-    tasks.wait().await;
+    tasks.join_all().await;
 }
 
 /// Subscribes, as soon as the bus lets it; `None` at shutdown.

@@ -17,14 +17,18 @@ mod roll;
 mod running;
 mod slots;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::{Future, pending},
+    sync::Arc,
+    time::Duration,
+};
 
 use longshore_bus::Bus;
 use longshore_core::{
     names::{JobType, WorkerInstance},
     telemetry::metrics,
 };
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{handler::Handler, settings::Settings, worker::Error};
@@ -110,29 +114,32 @@ impl Shared {
     ) -> Result<(), Error> {
         let _halt = self.halt.clone().drop_guard();
         let Some(interrupts) = renew::subscribe(&self).await else { return Ok(()) };
-        let keepers = TaskTracker::new();
+        let mut keepers = JoinSet::new();
         keepers.spawn(self.until_halt(renew::interrupts(self.clone(), interrupts)));
         keepers.spawn(self.until_halt(renew::renew(self.clone())));
         let (bus, instance) = (self.bus.clone(), self.instance.clone());
         keepers.spawn(self.until_halt(outbox::run(bus, instance, letters)));
-
         keepers.spawn(self.until_halt(roll::answer(self.clone(), roll::slots(&jobs))));
 
         tracing::info!(worker = %self.instance, jobs = jobs.len(), "the worker is ready");
         let concurrency = jobs.iter().map(|job| job.concurrency).sum::<usize>();
         let slots = self.settings.slots.map_or(concurrency, |slots| concurrency.min(slots.into()));
         metrics().slots(slots as u64, jobs.iter().map(|job| job.job_type.as_str()));
-        let queues = TaskTracker::new();
-        let idle = jobs.is_empty();
-        for job in jobs {
-            queues.spawn(self.until_halt(queue::run(self.clone(), Arc::new(job))));
+        let work = async {
+            if jobs.is_empty() {
+                self.shutdown.cancelled().await;
+            }
+            let queue = |job| self.until_halt(queue::run(self.clone(), Arc::new(job)));
+            jobs.into_iter().map(queue).collect::<JoinSet<()>>().join_all().await;
+            self.drain().await;
+        };
+        // Keepers end by themselves when the bus is closed, which the queues see as well; or they
+        // panic, and so do queues. Then the worker ends: half of it would go unnoticed.
+        tokio::select! {
+            biased;
+            () = work => {}
+            () = async { keepers.join_all().await; pending().await } => {}
         }
-        queues.close();
-        if idle {
-            self.shutdown.cancelled().await;
-        }
-        queues.wait().await;
-        self.drain().await;
         if self.shutdown.is_cancelled() { Ok(()) } else { Err(Error::BusClosed) }
     }
 

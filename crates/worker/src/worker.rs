@@ -112,6 +112,10 @@ impl Worker {
     ///
     /// # Errors
     /// If a registration or the name is not legal, or the bus is closed for good.
+    ///
+    /// # Panics
+    /// If a part of the worker does, which is a bug: whoever runs it starts it again. A panic of a
+    /// handler fails its attempt and nothing else.
     pub async fn run(
         self,
         bus: Arc<dyn Bus>,

@@ -238,6 +238,8 @@ pub(crate) struct FaultyBus {
     inner: LocalBus,
     /// What is published goes nowhere.
     pub(crate) deaf: AtomicBool,
+    /// It panics if anybody subscribes.
+    pub(crate) broken: AtomicBool,
     /// Whether it can be used.
     pub(crate) status: watch::Sender<Status>,
     /// How many hints were stored.
@@ -248,7 +250,13 @@ impl FaultyBus {
     pub(crate) fn new() -> Self {
         let inner = LocalBus::new();
         let status = watch::Sender::new(inner.status().borrow().clone());
-        Self { inner, deaf: AtomicBool::default(), status, enqueued: AtomicU32::default() }
+        Self {
+            inner,
+            deaf: AtomicBool::default(),
+            broken: AtomicBool::default(),
+            status,
+            enqueued: AtomicU32::default(),
+        }
     }
 }
 
@@ -276,6 +284,7 @@ impl Bus for FaultyBus {
         subject: &str,
         group: Option<&str>,
     ) -> Result<Box<dyn Subscription>, longshore_bus::Error> {
+        assert!(!self.broken.load(SeqCst), "the bus is broken");
         self.inner.subscribe(subject, group).await
     }
 

@@ -149,6 +149,18 @@ async fn settings_out_of_bounds_stop_the_start() {
         .unwrap_err();
 }
 
+/// Whoever started it sees that, and starts it again.
+#[tokio::test]
+async fn a_gateway_of_which_a_part_panics_ends() {
+    let gateway = Gateway::start().await;
+    gateway.bus.broken.store(true, SeqCst);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (settings, ledger) = (Settings::default(), gateway.ledger.clone());
+    let serve = longshore_gateway::serve(listener, settings, ledger, CancellationToken::new());
+    let ended = tokio::time::timeout(GENEROUS, tokio::spawn(serve)).await.unwrap();
+    assert!(ended.unwrap_err().is_panic());
+}
+
 #[tokio::test]
 async fn a_silent_connection_is_closed() {
     let mut settings = Settings::default();

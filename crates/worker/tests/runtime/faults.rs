@@ -10,12 +10,14 @@ use std::{
 };
 
 use longshore_core::lifecycle::Rules;
+use longshore_state::role;
 use longshore_worker::{Context, Worker};
 use serde_json::{Value, json};
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::site::{Site, outcome};
 
@@ -108,4 +110,23 @@ async fn an_outcome_that_is_not_confirmed_is_reported_again() {
     started.stop().await;
     assert_eq!(site.bus.unconfirmed_outcomes.load(Ordering::SeqCst), 0);
     assert_eq!(outcome(&site.record(&id).await), Ok(json!(1)));
+}
+
+/// Whoever started it sees that, and starts it again: half of it would go unnoticed.
+#[tokio::test]
+async fn a_worker_of_which_a_part_panics_ends() {
+    let site = Site::new();
+    site.bus.broken.store(true, Ordering::SeqCst);
+    let started = site.start(Worker::new().register("work", 1, |(): (), _| async { Ok(()) }));
+    let ended = timeout(Duration::from_secs(20), started.task).await.unwrap();
+    assert!(ended.unwrap_err().is_panic());
+}
+
+#[tokio::test]
+async fn a_state_role_of_which_a_part_panics_ends() {
+    let site = Site::new();
+    site.bus.broken.store(true, Ordering::SeqCst);
+    let role = role::run(site.ledger.clone(), Default::default(), CancellationToken::new());
+    let ended = timeout(Duration::from_secs(20), tokio::spawn(role)).await.unwrap();
+    assert!(ended.unwrap_err().is_panic());
 }

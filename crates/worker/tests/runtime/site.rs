@@ -175,6 +175,8 @@ pub(crate) fn outcome(record: &Record) -> Result<Value, (Code, String)> {
 #[derive(Default)]
 pub(crate) struct Faulty {
     inner: LocalBus,
+    /// It panics if anybody consumes.
+    pub(crate) broken: AtomicBool,
     /// Renewals are not answered.
     pub(crate) no_renewals: AtomicBool,
     /// How long claims are under way.
@@ -237,6 +239,7 @@ impl Bus for Faulty {
     }
 
     async fn consume(&self, work: Work) -> Result<Box<dyn Consumer>, Error> {
+        assert!(!self.broken.load(Ordering::SeqCst), "the bus is broken");
         self.inner.consume(work).await
     }
 
