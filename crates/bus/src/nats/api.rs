@@ -8,9 +8,10 @@ use crate::Error;
 
 /// There is no such stream.
 pub(super) const STREAM_NOT_FOUND: u64 = 10_059;
-/// The subjects of a stream that is to be made belong to another. The server also says this of the
-/// same stream while it is made for somebody else.
-pub(super) const SUBJECT_OVERLAP: u64 = 10_065;
+/// A stream that is to be made has subjects of another (10065), or there is one of its name with
+/// other settings (10058). The server says either also when it makes the same stream for somebody
+/// else at that moment.
+const STREAM_TAKEN: [u64; 2] = [10_058, 10_065];
 /// There is no such consumer.
 pub(super) const CONSUMER_NOT_FOUND: u64 = 10_014;
 /// There is no such message.
@@ -65,7 +66,16 @@ impl Trouble {
     }
 
     pub(super) fn is(&self, code: u64) -> bool {
-        matches!(self, Self::Refusal(refusal) if refusal.err_code == code)
+        self.is_one_of(&[code])
+    }
+
+    /// The stream can't be made; it may be there by now.
+    pub(super) fn is_stream_taken(&self) -> bool {
+        self.is_one_of(&STREAM_TAKEN)
+    }
+
+    fn is_one_of(&self, codes: &[u64]) -> bool {
+        matches!(self, Self::Refusal(refusal) if codes.contains(&refusal.err_code))
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::{
-    api::{self, STREAM_NOT_FOUND, SUBJECT_OVERLAP, Trouble},
+    api::{self, STREAM_NOT_FOUND, Trouble},
     link::Link,
 };
 use crate::{Error, subjects};
@@ -80,8 +80,8 @@ async fn assert_stream(
     let mut attempt = 0;
     let info = loop {
         match find_or_make(link, name, subject, max_bytes).await {
-            // Somebody else makes it just now, so it is found in a moment; or it is another stream.
-            Err(trouble) if trouble.is(SUBJECT_OVERLAP) && attempt < LOOKS_FOR_OTHERS => {
+            // Somebody else makes it just now, so it is found in a moment; or it is no stream of ours.
+            Err(trouble) if trouble.is_stream_taken() && attempt < LOOKS_FOR_OTHERS => {
                 attempt += 1;
                 sleep(backoff(attempt)).await;
             }

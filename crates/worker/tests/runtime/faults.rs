@@ -123,6 +123,19 @@ async fn a_worker_of_which_a_part_panics_ends() {
 }
 
 #[tokio::test]
+async fn a_worker_that_cannot_report_any_more_ends() {
+    let site = Site::new();
+    let bus = site.bus.clone();
+    let started = site.start(Worker::new().register("work", 1, move |_: Value, _| {
+        bus.broken.store(true, Ordering::SeqCst);
+        async { Ok(()) }
+    }));
+    site.submit("work", json!({})).await;
+    let ended = timeout(Duration::from_secs(20), started.task).await.unwrap();
+    assert!(ended.unwrap_err().is_panic());
+}
+
+#[tokio::test]
 async fn a_state_role_of_which_a_part_panics_ends() {
     let site = Site::new();
     site.bus.broken.store(true, Ordering::SeqCst);

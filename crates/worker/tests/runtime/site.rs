@@ -175,7 +175,7 @@ pub(crate) fn outcome(record: &Record) -> Result<Value, (Code, String)> {
 #[derive(Default)]
 pub(crate) struct Faulty {
     inner: LocalBus,
-    /// It panics if anybody consumes.
+    /// It panics if anybody consumes or reports.
     pub(crate) broken: AtomicBool,
     /// Renewals are not answered.
     pub(crate) no_renewals: AtomicBool,
@@ -207,6 +207,7 @@ impl Bus for Faulty {
     async fn enqueue(&self, message: Message) -> Result<(), Error> {
         let mut is_outcome = false;
         if message.subject.starts_with("ls.event.") {
+            assert!(!self.broken.load(Ordering::SeqCst), "the bus is broken");
             let events = Events::decode(message.payload.clone()).unwrap().events;
             let progress = |it: &Event| matches!(it.event, Some(event::Event::Progress(_)));
             let reports = events.iter().filter(|it| progress(it)).count();
