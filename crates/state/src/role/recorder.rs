@@ -9,7 +9,10 @@ use longshore_core::{
 };
 use longshore_proto::internal::{Event, Events, event};
 use prost::Message;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Span;
 
@@ -22,8 +25,13 @@ use crate::{
 /// How many events a message carries under load, about.
 const EVENTS: usize = 8;
 
-/// Takes events in batches and applies them, several batches at once. That two of them may hold
-/// events of one operation is no harm: attempt and sequence numbers sort them out.
+/// A batch that takes longer than this is not waited for. It is a multiple of what one takes under
+/// load: taken earlier, the next would hold less, and the same events cost more commits.
+const LONG: Duration = Duration::from_millis(10);
+
+/// Takes events in batches and applies them. What comes while a batch is applied goes into the next
+/// one; if that takes long, several are applied at once. That two of them may hold events of one
+/// operation is no harm: attempt and sequence numbers sort them out.
 pub(super) async fn record(ledger: Arc<Ledger>, settings: Settings, shutdown: CancellationToken) {
     let attempt = || ledger.bus().consume(Work::Events);
     let consumer = retry::until(&shutdown, attempt, |error: &bus::Error| {
@@ -43,10 +51,12 @@ pub(super) async fn record(ledger: Arc<Ledger>, settings: Settings, shutdown: Ca
             break;
         };
         let ledger = ledger.clone();
-        tasks.spawn(async move {
+        let applying = tasks.spawn(async move {
             apply(&ledger, batch).await;
             drop(slot);
         });
+        // It goes on by itself if it takes long.
+        timeout(LONG, applying).await.ok();
     }
     tasks.close();
     tasks.wait().await;
