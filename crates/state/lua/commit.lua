@@ -32,7 +32,8 @@ local function commit(key, argument)
   local record, timers = KEYS[key + 1], KEYS[key + 2]
   local keys, adds, loaded, value, due, was_due, id, created =
     unpack(ARGV, argument + 1, argument + 8)
-  if redis.call('GETRANGE', record, 0, 7) ~= loaded then
+  -- Texts, as Redis writes a number of Lua with all its digits first.
+  if redis.call('GETRANGE', record, '0', '7') ~= loaded then
     return 0
   end
   -- The record comes last: should Redis refuse a write in between, the change can be repeated.

@@ -94,23 +94,47 @@ local function put(set, found, from)
   return from + count
 end
 
+-- Puts so many places from a rank on away one by one, and returns how many.
+local function put_each(set, first, many)
+  local found = redis.call('ZRANGE', set, first, first + many - 1, 'WITHSCORES')
+  redis.call('ZREMRANGEBYRANK', set, first, first + many - 1)
+  local from = 1
+  while from <= many do
+    from = put(set, found, from)
+  end
+  return many
+end
+
+-- The same of as many as make a pack, if they can become one as they are: if they lie between two
+-- packs. Redis then copies them by itself. Otherwise nothing is done.
+local function put_whole(set, first, count)
+  local low = redis.call('ZRANGE', set, first, first, 'WITHSCORES')[2]
+  local high = redis.call('ZRANGE', set, first + ROOM - 1, first + ROOM - 1, 'WITHSCORES')[2]
+  local packs, start = 'ls:packs:' .. set, start_of(set, low)
+  local last = redis.call('ZRANGE', pack_of(set, start), -1, -1, 'WITHSCORES')[2]
+  if last and tonumber(last) >= tonumber(low)
+      or redis.call('ZRANGE', packs, '(' .. start, high, 'BYSCORE', 'LIMIT', 0, 1)[1] then
+    return nil
+  end
+  -- From the last to the first, as Redis looks for a place from the beginning.
+  local behind = count - first - ROOM
+  redis.call('ZRANGESTORE', pack_of(set, low), set, behind, behind + ROOM - 1, 'REV')
+  redis.call('ZREMRANGEBYRANK', set, first, first + ROOM - 1)
+  redis.call('ZADD', packs, low, low)
+  return ROOM
+end
+
 local moved = 0
 for i, set in ipairs(KEYS) do
   local count = redis.call('ZCARD', set)
   local many = count > STAY + SLACK and math.min(count - STAY, MOST) or 0
   many = many - many % ROOM
-  if many > 0 then
-    local first = i == 1 and count - many or 0
-    local found = redis.call('ZRANGE', set, first, first + many - 1, 'WITHSCORES')
-    redis.call('ZREMRANGEBYRANK', set, first, first + many - 1)
-    local from = 1
-    while from <= many do
-      from = put(set, found, from)
-    end
+  local first = i == 1 and count - many or 0
+  for left = count, count - many + 1, -ROOM do
+    moved = moved + (put_whole(set, first, left) or put_each(set, first, ROOM))
     if i == 1 then
-      redis.call('INCRBY', 'ls:packed:' .. set, many)
+      redis.call('INCRBY', 'ls:packed:' .. set, ROOM)
     end
-    moved = moved + many
   end
 end
 return moved

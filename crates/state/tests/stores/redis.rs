@@ -371,6 +371,7 @@ async fn a_user_needs_few_permissions() {
         "+scan",
         "+exists",
         "+zremrangebyrank",
+        "+zrangestore",
         "+incrby",
         "+time",
         "+eval",
