@@ -290,6 +290,8 @@ async fn long_lists_are_packed_by_and_by() {
             assert_eq!(server.cli(&["OBJECT", "ENCODING", pack]).await, "listpack");
         }
     }
+    let stats = server.cli(&["INFO", "commandstats"]).await;
+    assert!(stats.contains("cmdstat_zrangestore"), "Redis copies none by itself:\n{stats}");
     assert_eq!(store.size().await.unwrap(), 4_000);
 }
 
